@@ -1,5 +1,3 @@
-using PrefixTorch.Memory;
-
 namespace PrefixTorch.Model;
 
 /// <summary>

@@ -1,6 +1,4 @@
 using PrefixTorch.Caching;
-using PrefixTorch.Memory;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace PrefixTorch.Model.Operations;

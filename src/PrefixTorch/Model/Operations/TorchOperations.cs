@@ -61,7 +61,7 @@ internal sealed class TorchOperations : IOperations<Tensor>
     public IDisposable Scope() => NewDisposeScope();
 
     /// <inheritdoc/>
-    public Tensor Embed(WeightMatrix embedding) => nn.functional.embedding(tensor(_step!.Ids, int64).to(_device), Weight(embedding, embedding.Tensor)).to(_dtype);
+    public Tensor Embed(WeightMatrix embedding) => Weight(embedding, embedding.Tensor).index_select(0, tensor(_step!.Ids, int64).to(_device));
 
     /// <inheritdoc/>
     public Tensor Norm(Tensor x, Vector weight)
