@@ -1,0 +1,56 @@
+namespace PrefixTorch.Sampling;
+
+/// <summary>Log-probabilities under a model's own distribution, from one row of raw logits.</summary>
+public static class LogProbs
+{
+    /// <summary>The log-probability of one token.</summary>
+    public static float Of(ReadOnlySpan<float> logits, int id)
+    {
+        _ = LogitsProcessor.InVocabulary(logits, id);
+        return (float)(logits[id] - Scores.LogSumExp(logits, CheckedMax(logits)));
+    }
+
+    /// <summary>The <paramref name="count"/> most likely tokens, most likely first; the lower id first where two tie.</summary>
+    public static SampledToken[] Top(ReadOnlySpan<float> logits, int count)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(count);
+        return Top(logits, count, Scores.LogSumExp(logits, CheckedMax(logits)), new SamplingScratch());
+    }
+
+    internal static SampledToken[] Top(ReadOnlySpan<float> logits, int count, double logSumExp, SamplingScratch scratch)
+    {
+        ReadOnlySpan<ulong> keys = TopSelection.Take(logits, count, scratch);
+        var top = new SampledToken[keys.Length];
+        for (int i = 0; i < keys.Length; i++)
+        {
+            top[i] = new SampledToken(TopSelection.Id(keys[i]), (float)(TopSelection.Score(keys[i]) - logSumExp));
+        }
+
+        return top;
+    }
+
+    /// <summary>The largest logit of a row that a token can be chosen from.</summary>
+    internal static float CheckedMax(ReadOnlySpan<float> logits)
+    {
+        float max = Scores.Max(logits);
+        if (float.IsFinite(max))
+        {
+            return max;
+        }
+
+        if (float.IsNegativeInfinity(max))
+        {
+            throw new PrefixTorchException(logits.IsEmpty
+                ? "There are no logits to choose a token from."
+                : $"All {logits.Length} logits are negative infinity: no token is left to choose. Loosen what forbids tokens (SuppressTokens, BadWordsIds, NoRepeatNgramSize, a processor of your own).");
+        }
+
+        int id = 0;
+        while (!float.IsNaN(logits[id]) && !float.IsPositiveInfinity(logits[id]))
+        {
+            id++;
+        }
+
+        throw new PrefixTorchException($"The logit of token {id} is {logits[id]}, and no token can be chosen by it. The weights are damaged, or their numbers overflow in this dtype: check the checkpoint, and try float32.");
+    }
+}
