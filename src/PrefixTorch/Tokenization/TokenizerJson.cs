@@ -21,7 +21,7 @@ internal sealed class TokenizerJson(string file)
         {
             ReadOnlySpan<byte> byteOrderMark = [0xEF, 0xBB, 0xBF];
             var reader = new Utf8JsonReader(json.StartsWith(byteOrderMark) ? json[byteOrderMark.Length..] : json);
-            ReadFields(ref reader);
+            ReadFields(ref reader, json.Length);
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
@@ -36,7 +36,7 @@ internal sealed class TokenizerJson(string file)
         return Combine(_model);
     }
 
-    private void ReadFields(ref Utf8JsonReader reader)
+    private void ReadFields(ref Utf8JsonReader reader, int bytes)
     {
         reader.Read();
         if (reader.TokenType != JsonTokenType.StartObject)
@@ -54,7 +54,7 @@ internal sealed class TokenizerJson(string file)
                     reader.Skip();
                     break;
                 case "model":
-                    _model = TokenizerJsonModel.Read(file, ref reader);
+                    _model = TokenizerJsonModel.Read(file, bytes, ref reader);
                     break;
                 case "added_tokens":
                     ReadAddedTokens(JsonElement.ParseValue(ref reader));
