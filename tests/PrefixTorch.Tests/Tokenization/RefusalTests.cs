@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using CsCheck;
 using PrefixTorch.Tokenization;
 
 namespace PrefixTorch.Tests.Tokenization;
@@ -85,6 +86,47 @@ public class RefusalTests
     [InlineData("IQ== 0\nIg== 1\n", "byte 0x00", "whole")]
     public void DamagedRanksAreRefused(string content, string where, string what) =>
         AssertMessage(() => LoadFile("tokenizer.model", Encoding.UTF8.GetBytes(content)), where, what);
+
+    [Theory]
+    [InlineData("tokenizer.json")]
+    [InlineData("tokenizer.model")]
+    public void ADamagedFileIsRefusedOrReadButNeverBreaks(string name)
+    {
+        byte[] whole = File.ReadAllBytes(name == "tokenizer.json" ? Path.Combine(Repository.TinyTolstoy, name) : Repository.Fixture("sentencepiece", name));
+        Gen.Select(Gen.Int[0, whole.Length - 1], Gen.Byte).Array[1, 3].Sample(
+            damage =>
+            {
+                byte[] damaged = [.. whole];
+                foreach (var (at, value) in damage)
+                {
+                    damaged[at] = value;
+                }
+
+                try
+                {
+                    LlamaTokenizer tokenizer = LoadFile(name, damaged);
+                    tokenizer.Decode(tokenizer.Encode("What are the three main types? 🙂"));
+                }
+                catch (TokenizerException error)
+                {
+                    Assert.Contains(name, error.Message, StringComparison.Ordinal);
+                }
+            },
+            iter: 200);
+    }
+
+    [Theory]
+    [InlineData("""[{"id":1,"content":"a"},{"id":2,"content":"a"}]""", "twice")]
+    [InlineData("""[{"id":5000,"content":"a"},{"id":5000,"content":"b"}]""", "5000")]
+    [InlineData("""[{"id":1000000000,"content":"a"}]""", "1000000000")]
+    [InlineData("""[{"content":"a"}]""", "added_tokens")]
+    [InlineData("""[{"id":1}]""", "content")]
+    public void AddedTokensThatContradictThemselvesAreRefused(string tokens, string what) =>
+        AssertRefused(json => json["added_tokens"] = JsonNode.Parse(tokens), what);
+
+    [Fact]
+    public void AnExpressionWithCharactersBeyondTheBasicPlaneIsRefused() =>
+        AssertRefused(json => json["pre_tokenizer"]!["pretokenizers"]![0]!["pattern"]!["Regex"] = "[𐐀-𐑏]+", "pre_tokenizer Split", "basic plane");
 
     [Fact]
     public void ABrokenConfigurationIsRefused() =>
