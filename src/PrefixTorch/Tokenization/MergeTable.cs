@@ -70,12 +70,12 @@ internal sealed class MergeTable
     /// <summary>Every merge as (left, right, rank, result), in the order of left and right.</summary>
     public IEnumerable<(int Left, int Right, int Rank, int Result)> InOrder()
     {
-        ulong[] pairs = [.. _pairs];
-        ulong[] merges = [.. _merges];
-        Array.Sort(pairs, merges);
-        for (int i = 0; i < Count; i++)
+        ulong[] pairs = [.. _pairs.Where(pair => pair != Empty)];
+        Array.Sort(pairs);
+        foreach (ulong pair in pairs)
         {
-            yield return ((int)(pairs[i] >> 32), (int)pairs[i], (int)(merges[i] >> 32), (int)merges[i]);
+            ulong merge = _merges[Slot(pair)];
+            yield return ((int)(pair >> 32), (int)pair, (int)(merge >> 32), (int)merge);
         }
     }
 
