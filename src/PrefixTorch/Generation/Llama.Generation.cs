@@ -203,17 +203,7 @@ public sealed partial class Llama
         KvCache cache = prefix?.CloneFor(this) ?? new KvCache(this);
         try
         {
-            SuffixPlan plan = prompt.Ids is int[] ids
-                ? SuffixEncoder.Plan(cache.Length, ids)
-                : prompt.Text!.Length == 0 && cache.Length > 0
-                    ? new SuffixPlan(cache.Length, [], [], null)
-                    : SuffixEncoder.Plan(Tokenizer, cache.Tokens, cache.Origins, prompt.Text!, boundary, parseSpecial);
-            if (plan.Keep + plan.Ids.Length == 0)
-            {
-                throw new PrefixTorchException("There is nothing to read: the prompt has no tokens. Give a text or ids.");
-            }
-
-            CheckIds(plan.Ids, plan.Keep);
+            SuffixPlan plan = PlanOf(cache, prompt, boundary, parseSpecial);
             cache.Truncate(plan.Keep);
             options = options?.Seeded(plan.Ids.Length == 0 ? cache.Run : null, Sampling.Sampler.RandomSeed());
             return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken);
@@ -223,6 +213,23 @@ public sealed partial class Llama
             cache.Dispose();
             throw;
         }
+    }
+
+    // What follows the cache for it to be followed by the prompt, checked.
+    private SuffixPlan PlanOf(KvCache cache, Prompt prompt, Boundary boundary, bool parseSpecial)
+    {
+        SuffixPlan plan = prompt.Ids is int[] ids
+            ? SuffixEncoder.Plan(cache.Length, ids)
+            : prompt.Text!.Length == 0 && cache.Length > 0
+                ? new SuffixPlan(cache.Length, [], [], null)
+                : SuffixEncoder.Plan(Tokenizer, cache.Tokens, cache.Origins, prompt.Text!, boundary, parseSpecial);
+        if (plan.Keep + plan.Ids.Length == 0)
+        {
+            throw new PrefixTorchException("There is nothing to read: the prompt has no tokens. Give a text or ids.");
+        }
+
+        CheckIds(plan.Ids, plan.Keep);
+        return plan;
     }
 
     private void CheckIds(int[] ids, int before)
