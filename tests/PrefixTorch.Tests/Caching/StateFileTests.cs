@@ -241,8 +241,8 @@ public sealed class StateFileTests : IDisposable
         Refuses($"weights of the state: {info.Weights}, of the model: 77", "made by 'tiny-tolstoy' and the loaded model is 'other'", () => LoadAs(ours with { Weights = "77" }));
         Refuses($"rope of the state: {info.Rope}, of the model: 77", "config.json", () => LoadAs(ours with { Rope = "77" }));
         Refuses($"tokenizer of the state: {info.Tokenizer}, of the model: none", "tokenizer", () => LoadAs(ours with { Tokenizer = "" }));
-        Refuses($"has {prefix.Length} tokens and the model's context is 5", "config.json", () => KvCache.Load(File("state"), new OtherHost(ours, prefix.Layout) { MaxPositionEmbeddings = 5 }));
-        Refuses("num_hidden_layers of the state: 6, of the model: 7", "load the model", () => KvCache.Load(File("state"), new OtherHost(ours, prefix.Layout with { Layers = 7 })));
+        Refuses($"has {prefix.Length} tokens and the model's context is 5", "config.json", () => KvCache.Load(File("state"), new ShapeHost(ours, prefix.Layout) { MaxPositionEmbeddings = 5 }));
+        Refuses("num_hidden_layers of the state: 6, of the model: 7", "load the model", () => KvCache.Load(File("state"), new ShapeHost(ours, prefix.Layout with { Layers = 7 })));
         using (KvCache same = LoadAs(ours))
         {
             Assert.Equal(prefix.Tokens, same.Tokens);
@@ -259,7 +259,7 @@ public sealed class StateFileTests : IDisposable
         await System.IO.File.WriteAllBytesAsync(File("flipped"), [.. bytes[..^2000], (byte)(bytes[^2000] ^ 16), .. bytes[^1999..]], Cancellation);
         Refuses("has the checksum", "was written", () => KvCache.Load(File("flipped"), Llama));
 
-        KvCache LoadAs(KvIdentity identity) => KvCache.Load(File("state"), new OtherHost(identity, prefix.Layout));
+        KvCache LoadAs(KvIdentity identity) => KvCache.Load(File("state"), new ShapeHost(identity, prefix.Layout));
     }
 
     [Fact]
@@ -308,29 +308,5 @@ public sealed class StateFileTests : IDisposable
         string message = Assert.ThrowsAny<PrefixTorchException>(action).Message;
         Assert.Contains(first, message, StringComparison.Ordinal);
         Assert.Contains(second, message, StringComparison.Ordinal);
-    }
-
-    /// <summary>A model of another identity or shape, that computes nothing.</summary>
-    private sealed class OtherHost(KvIdentity identity, KvLayout layout) : IKvCacheHost
-    {
-        public int MaxPositionEmbeddings { get; init; } = 4096;
-
-        KvIdentity IKvCacheHost.Identity => identity;
-
-        KvLayout IKvCacheHost.Layout => layout;
-
-        bool IKvCacheHost.IsOnHost => true;
-
-        int IKvCacheHost.VocabSize => 4096;
-
-        int IKvCacheHost.MaxPositionEmbeddings => MaxPositionEmbeddings;
-
-        IReadOnlyList<string> IKvCacheHost.StatePath => [];
-
-        string? IKvCacheHost.Decode(int[] ids) => null;
-
-        KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(layout, capacity);
-
-        void IKvCacheHost.Evaluate(KvCache cache) => throw new NotSupportedException();
     }
 }

@@ -25,9 +25,15 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
     {
         LibTorch.EnsureLoaded();
         Config = LlamaConfig.Load(folder);
-        using (Checkpoint checkpoint = Checkpoint.Open(folder))
+        try
         {
+            using var checkpoint = Checkpoint.Open(folder);
             Model = LlamaWeights.Load(checkpoint, Config, dtype, _pool);
+        }
+        catch
+        {
+            _pool.Dispose();
+            throw;
         }
 
         RopeFrequencies rope = RopeFrequencies.Compute(Config);
