@@ -98,7 +98,7 @@ public sealed partial class KvCache
             }
 
             (int, TokenOrigin)[] pending = old.Pending.Length <= append.Count ? [] : old.Pending[append.Count..];
-            var next = new State(append.Segments, append.Start + append.Count, pending, pending.Length == 0 ? logits : null, old.Run);
+            var next = new State(append.Segments, append.Start + append.Count, pending, pending.Length == 0 ? logits : null, old.Run) { Source = old.Source };
             old.HandOverTo(next);
             _state = next;
         }

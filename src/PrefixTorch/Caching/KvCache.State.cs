@@ -8,6 +8,9 @@ public sealed partial class KvCache
     {
         public static readonly State Empty = new([], 0, [], null, null);
 
+        /// <summary>The digest of the state file that the sequence begins with, and how many of its tokens.</summary>
+        public (string Digest, int Length)? Source { get; init; }
+
         public int Length => Evaluated + Pending.Length;
 
         public int IdAt(int index)
@@ -73,9 +76,10 @@ public sealed partial class KvCache
         public State Cut(int length)
         {
             KvRun? run = Run?.PromptLength > length ? null : Run;
+            (string, int)? source = Source is (string digest, int known) ? (digest, Math.Min(known, length)) : null;
             if (length >= Evaluated)
             {
-                return this with { Pending = Pending[..(length - Evaluated)], Logits = null, Run = run };
+                return this with { Pending = Pending[..(length - Evaluated)], Logits = null, Run = run, Source = source };
             }
 
             List<KvSegment> kept = [];
@@ -92,7 +96,7 @@ public sealed partial class KvCache
                 left -= take;
             }
 
-            return new State([.. kept], length, [], null, run);
+            return new State([.. kept], length, [], null, run) { Source = source };
         }
 
         /// <summary>Holds the buffers for a cache.</summary>

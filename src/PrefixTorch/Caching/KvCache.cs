@@ -28,9 +28,13 @@ public sealed partial class KvCache : IDisposable
     {
     }
 
-    /// <summary>A cache over segments, whose buffers it holds for itself.</summary>
-    internal KvCache(IKvCacheHost host, KvSegment[] segments, float[]? logits, KvRun? run = null)
-        : this(host, new State(segments, segments.Sum(segment => segment.Length), [], logits, run)) => _state.Retain();
+    /// <summary>A cache over segments, whose buffers it holds for itself; <paramref name="digest"/> is that of the file they were read from.</summary>
+    internal KvCache(IKvCacheHost host, KvSegment[] segments, float[]? logits, KvRun? run = null, string? digest = null)
+        : this(host, new State(segments, segments.Sum(segment => segment.Length), [], logits, run))
+    {
+        _state = digest is null ? _state : _state with { Source = (digest, _state.Length) };
+        _state.Retain();
+    }
 
     // Takes over the state's holds.
     private KvCache(IKvCacheHost host, State state)
@@ -98,6 +102,9 @@ public sealed partial class KvCache : IDisposable
 
     /// <summary>The logits after the last token, <c>[V]</c>, or null; shared and never written.</summary>
     internal float[]? Logits => Read().Logits;
+
+    /// <summary>The digest of the state file that the sequence begins with, and how many of its tokens; null where it was not restored.</summary>
+    internal (string Digest, int Length)? Source => Read().Source;
 
     /// <summary>The chain of views over the evaluated tokens. Hold a clone while you use it.</summary>
     internal KvSegment[] Segments => Read().Segments;

@@ -1,3 +1,4 @@
+using System.Numerics;
 using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
 
@@ -65,18 +66,42 @@ internal static unsafe class KvQuantizer
         var numbers = (sbyte*)part.File.Pointer((keys ? part.Keys : part.Values)[layer]);
         var scales = (float*)part.File.Pointer((keys ? part.KeyScales : part.ValueScales)[layer]);
         byte* target = keys ? to.Keys(layer, 0, 0) : to.Values(layer, 0, 0);
-        var wide = new float[width];
+
+        // As many rows at a time as stay in the first-level cache.
+        int block = Math.Max(1, 4096 / width);
+        var wide = new float[block * width];
         fixed (float* pointer = wide)
         {
-            for (int row = 0; row < rows; row++)
+            for (int first = 0; first < rows; first += block)
             {
-                for (int i = 0; i < width; i++)
+                int count = Math.Min(block, rows - first);
+                for (int row = 0; row < count; row++)
                 {
-                    pointer[i] = numbers[(long)row * width + i] * scales[row];
+                    Scale(new ReadOnlySpan<sbyte>(numbers + (long)(first + row) * width, width), scales[first + row], wide.AsSpan(row * width, width));
                 }
 
-                KernelSet.Current.Convert(DType.Float32, (byte*)pointer, layout.DType, target + (long)row * layout.RowBytes, width);
+                KernelSet.Current.Convert(DType.Float32, (byte*)pointer, layout.DType, target + (long)first * layout.RowBytes, (long)count * width);
             }
+        }
+    }
+
+    private static void Scale(ReadOnlySpan<sbyte> integers, float scale, Span<float> to)
+    {
+        int i = 0;
+        for (; i + Vector<sbyte>.Count <= integers.Length; i += Vector<sbyte>.Count)
+        {
+            Vector.Widen(new Vector<sbyte>(integers[i..]), out Vector<short> low, out Vector<short> high);
+            Vector.Widen(low, out Vector<int> a, out Vector<int> b);
+            Vector.Widen(high, out Vector<int> c, out Vector<int> d);
+            (Vector.ConvertToSingle(a) * scale).CopyTo(to[i..]);
+            (Vector.ConvertToSingle(b) * scale).CopyTo(to[(i + Vector<int>.Count)..]);
+            (Vector.ConvertToSingle(c) * scale).CopyTo(to[(i + 2 * Vector<int>.Count)..]);
+            (Vector.ConvertToSingle(d) * scale).CopyTo(to[(i + 3 * Vector<int>.Count)..]);
+        }
+
+        for (; i < integers.Length; i++)
+        {
+            to[i] = integers[i] * scale;
         }
     }
 }

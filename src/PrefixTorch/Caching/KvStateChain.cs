@@ -1,6 +1,6 @@
 namespace PrefixTorch.Caching;
 
-/// <summary>A state file and those that it continues, all open: the file first, the whole one last.</summary>
+/// <summary>A state file and those that it continues, all open: the file first, the whole one last, or one whose parent is in memory.</summary>
 internal sealed class KvStateChain : IDisposable
 {
     private const int LongestChain = 1000;
@@ -16,14 +16,17 @@ internal sealed class KvStateChain : IDisposable
     public KvStatePart Last => Parts[0];
 
     /// <summary>Opens a file and finds its parents: beside the file, then in <paramref name="folders"/>. The caller disposes the chain.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="folders">Further folders.</param>
+    /// <param name="isKnown">Which parents need not be opened, because they are in memory; null: none.</param>
     /// <exception cref="KvStateException">A parent is missing, or is not what it was; the message has both values.</exception>
-    public static KvStateChain Open(string path, IReadOnlyList<string> folders)
+    public static KvStateChain Open(string path, IReadOnlyList<string> folders, Predicate<KvStateParent>? isKnown = null)
     {
         var chain = new KvStateChain();
         try
         {
             chain.Parts.Add(KvStatePart.Open(path));
-            while (chain.Parts[^1].Header.Parent is KvStateParent parent)
+            while (chain.Parts[^1].Header.Parent is KvStateParent parent && isKnown?.Invoke(parent) != true)
             {
                 KvStatePart child = chain.Parts[^1];
                 if (chain.Parts.Count == LongestChain)

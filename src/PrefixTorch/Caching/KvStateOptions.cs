@@ -46,4 +46,10 @@ public sealed record KvLoadOptions
 
     /// <summary>Folders where the parents of delta files are looked for, after the file's own and before the model's.</summary>
     public IReadOnlyList<string> StatePath { get; init; } = [];
+
+    /// <summary>
+    /// Caches of the same model that were restored before: where one begins with the parent of the file, its memory is shared and the parent's file not read, so that
+    /// many branches restored from small files lie over one prefix. They stay the caller's.
+    /// </summary>
+    public IReadOnlyList<KvCache> Parents { get; init; } = [];
 }

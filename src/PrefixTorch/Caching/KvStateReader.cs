@@ -10,7 +10,9 @@ internal static unsafe class KvStateReader
     /// <summary>Reads a cache for a model. The caller disposes it.</summary>
     public static KvCache Load(string path, IKvCacheHost host, KvLoadOptions options)
     {
-        using KvStateChain chain = KvStateChain.Open(path, [.. options.StatePath, .. host.StatePath]);
+        KvCache? held = null;
+        using var chain = KvStateChain.Open(path, [.. options.StatePath, .. host.StatePath], parent => (held = InMemory(parent, host, options)) is not null);
+        using KvCache? known = held;
         foreach (KvStatePart part in chain.Parts)
         {
             part.Header.CheckAgainst(part.Path, host);
@@ -37,13 +39,27 @@ internal static unsafe class KvStateReader
                 end = Math.Min(end, start);
             }
 
-            return new KvCache(host, [.. segments], chain.Last.ReadLogits(host.VocabSize), chain.Last.Header.Run) { Name = chain.Last.Header.Name };
+            if (known is not null && end > 0)
+            {
+                known.Truncate(end);
+                foreach (KvSegment segment in known.Segments.Reverse())
+                {
+                    segment.Buffer.Retain();
+                    segments.Insert(0, segment);
+                }
+            }
+
+            return new KvCache(host, [.. segments], chain.Last.ReadLogits(host.VocabSize), chain.Last.Header.Run, chain.Last.Digest) { Name = chain.Last.Header.Name };
         }
         finally
         {
             segments.ForEach(segment => segment.Buffer.Release());
         }
     }
+
+    // A clone of a cache that begins with the parent, for the length of the call.
+    private static KvCache? InMemory(KvStateParent parent, IKvCacheHost host, KvLoadOptions options) =>
+        options.Parents.FirstOrDefault(cache => ReferenceEquals(cache.Host, host) && cache.Source is (string digest, int length) && digest == parent.Digest && length >= parent.Length)?.Clone();
 
     private static void CheckDType(KvStatePart part, IKvCacheHost host, KvLoadOptions options)
     {

@@ -4,7 +4,8 @@ using PrefixTorch.Memory;
 namespace PrefixTorch.Caching;
 
 /// <summary>What can be done with state files without the model that made them.</summary>
-/// <remarks>Thread-safe. Parents of deltas are looked for beside the file, then in the folders given. Every output is written whole or not at all, and may be the input's own name.</remarks>
+/// <remarks>Thread-safe. Parents of deltas are looked for beside the file, then in the folders given. Every output is written whole or not at all, and may be the input's own name; files that continue
+/// the input then miss the parent that it was.</remarks>
 public static class KvStates
 {
     /// <summary>The token ids of a state, its parents' included.</summary>

@@ -17,7 +17,7 @@ public sealed class Continuation : IDisposable
         Report = report;
     }
 
-    /// <summary>The state after prompt and new tokens; exactly those ids.</summary>
+    /// <summary>The state after prompt and new tokens; exactly those ids, or, where it was cancelled while the prompt was read, the first of them.</summary>
     public KvCache Cache { get; }
 
     /// <summary>The prompt's ids, prefix and suffix together.</summary>

@@ -138,6 +138,34 @@ public sealed class StateFileTests : IDisposable
     }
 
     [Fact]
+    public async Task BranchesRestoredOverOnePrefixShareItsMemory()
+    {
+        using KvCache prefix = await Prefix();
+        prefix.Save(File("root"), s_fast);
+        foreach (string name in new[] { " and", " who" })
+        {
+            using KvCache branch = await Llama.AppendAsync(prefix, name, cancellationToken: Cancellation);
+            branch.Save(File(name), s_fast with { Parent = File("root") });
+        }
+
+        using var root = KvCache.Load(File("root"), Llama);
+        using KvCache clone = root.Clone();
+        System.IO.File.Delete(File("root"));
+        KvLoadOptions over = new() { Parents = [prefix, clone] };
+        using KvCache one = KvCache.Load(File(" and"), Llama, over), two = KvCache.Load(File(" who"), Llama, over);
+        Assert.Same(root.Segments[0].Buffer, one.Segments[0].Buffer);
+        Assert.Same(root.Segments[0].Buffer, two.Segments[0].Buffer);
+        Assert.Equal(prefix.Length, KvCache.CommonPrefix(one, two));
+        Assert.Equal(prefix.ByteCount, one.SharedBytes);
+        using KvCache expected = await Llama.AppendAsync(prefix, " and", cancellationToken: Cancellation);
+        Assert.Equal(Tolstoy.Bytes(expected), Tolstoy.Bytes(one));
+
+        // A prefix that was cut shorter than the branch needs does not do.
+        clone.Truncate(3);
+        Refuses("parent", "is missing", () => KvCache.Load(File(" and"), Llama, new() { Parents = [clone] }));
+    }
+
+    [Fact]
     public async Task ChangedParentIsRefusedWithBothDigests()
     {
         using KvCache prefix = await Prefix();
