@@ -28,34 +28,80 @@ internal static unsafe class KvQuantizer
         for (int row = 0; row < scales.Length; row++)
         {
             ReadOnlySpan<float> from = numbers.Slice(row * width, width);
-            float max = 0;
-            foreach (float number in from)
+            float max = LargestMagnitude(from);
+            if (!float.IsFinite(max))
             {
-                // Not Math.Max alone: what is not a number must be seen.
-                max = float.IsFinite(number) ? Math.Max(max, MathF.Abs(number)) : float.NaN;
-                if (float.IsNaN(max))
-                {
-                    throw new PrefixTorchException($"The keys and values hold {number}, which 8 bits cannot; save the state without quantization, and look for what made it.");
-                }
+                throw new PrefixTorchException($"The keys and values hold {max}, which 8 bits cannot; save the state without quantization, and look for what made it.");
             }
 
-            float scale = max / Largest, inverse = max == 0 ? 0 : Largest / max, error = 0, square = 0;
-            scales[row] = scale;
-            Span<sbyte> integers = to.AsSpan(row * width, width);
-            for (int i = 0; i < width; i++)
-            {
-                int integer = Math.Clamp((int)MathF.Round(from[i] * inverse), -Largest, Largest);
-                integers[i] = (sbyte)integer;
-                float off = from[i] - integer * scale;
-                error += off * off;
-                square += from[i] * from[i];
-            }
-
+            scales[row] = max / Largest;
+            (float error, float square) = Round(from, max, to.AsSpan(row * width, width));
             squaredError += error;
             squares += square;
         }
 
         return new Quantized(to, scales, squaredError, squares);
+    }
+
+    // Not a number where one of them is none.
+    private static float LargestMagnitude(ReadOnlySpan<float> numbers)
+    {
+        float max = 0;
+        int i = 0;
+        if (numbers.Length >= Vector<float>.Count)
+        {
+            Vector<float> largest = Vector<float>.Zero;
+            for (; i + Vector<float>.Count <= numbers.Length; i += Vector<float>.Count)
+            {
+                largest = Vector.Max(largest, Vector.Abs(new Vector<float>(numbers[i..])));
+            }
+
+            for (int lane = 0; lane < Vector<float>.Count; lane++)
+            {
+                max = MathF.Max(max, largest[lane]);
+            }
+        }
+
+        for (; i < numbers.Length; i++)
+        {
+            max = MathF.Max(max, MathF.Abs(numbers[i]));
+        }
+
+        return max;
+    }
+
+    // The integers, and the sums of the squared error and of the squares.
+    private static (float SquaredError, float Squares) Round(ReadOnlySpan<float> numbers, float max, Span<sbyte> to)
+    {
+        float scale = max / Largest, inverse = max == 0 ? 0 : Largest / max;
+        Vector<float> errors = Vector<float>.Zero, squares = Vector<float>.Zero;
+        int i = 0;
+        for (; i + Vector<sbyte>.Count <= numbers.Length; i += Vector<sbyte>.Count)
+        {
+            Vector<int> a = Integers(numbers[i..]), b = Integers(numbers[(i + Vector<int>.Count)..]);
+            Vector<int> c = Integers(numbers[(i + 2 * Vector<int>.Count)..]), d = Integers(numbers[(i + 3 * Vector<int>.Count)..]);
+            Vector.Narrow(Vector.Narrow(a, b), Vector.Narrow(c, d)).CopyTo(to[i..]);
+        }
+
+        float error = Vector.Sum(errors), square = Vector.Sum(squares);
+        for (; i < numbers.Length; i++)
+        {
+            to[i] = (sbyte)MathF.Round(numbers[i] * inverse);
+            float off = numbers[i] - to[i] * scale;
+            error += off * off;
+            square += numbers[i] * numbers[i];
+        }
+
+        return (error, square);
+
+        Vector<int> Integers(ReadOnlySpan<float> from)
+        {
+            var wide = new Vector<float>(from);
+            Vector<float> rounded = Vector.Round(wide * inverse), off = wide - rounded * scale;
+            errors += off * off;
+            squares += wide * wide;
+            return Vector.ConvertToInt32(rounded);
+        }
     }
 
     /// <summary>Widens a layer's keys or values of a file into a buffer of as many tokens, in the buffer's dtype.</summary>
