@@ -54,7 +54,15 @@ public sealed class ChatTemplate
 
         var context = new RenderContext(_limits, options.Now);
         Scope scope = Variables(context, values, options);
-        _block.Execute(scope.Inner());
+        try
+        {
+            _block.Execute(scope.Inner());
+        }
+        catch (InsufficientExecutionStackException error)
+        {
+            throw new ChatTemplateException("expressions, macros or values are nested too deeply.", context.Line, error);
+        }
+
         TracedText text = TracedText.Concat(context.Output);
         if (options.ContinueFinalMessage)
         {

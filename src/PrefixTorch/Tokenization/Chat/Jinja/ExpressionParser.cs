@@ -74,11 +74,7 @@ internal class ExpressionParser(List<Token> tokens)
 
     protected Expression ParseExpression(bool withCondition = true)
     {
-        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw new ChatTemplateException("expressions are nested too deeply.", Current.Line);
-        }
-
+        RuntimeHelpers.EnsureSufficientExecutionStack();
         int line = Current.Line;
         Expression expression = ParseOr();
         while (withCondition && TryTakeName("if"))
@@ -238,6 +234,7 @@ internal class ExpressionParser(List<Token> tokens)
 
     private Expression ParseUnary(bool withFilter = true)
     {
+        RuntimeHelpers.EnsureSufficientExecutionStack();
         int line = Current.Line;
         Expression expression;
         if (TryTakeOperator("-"))

@@ -36,7 +36,7 @@ internal static class Filters
         ["sort"] = Sort,
         ["string"] = (c, v, a) => Text(c, v, a, "string", text => text),
         ["sum"] = Sum,
-        ["title"] = (c, v, a) => Text(c, v, a, "title", StringMethods.Title),
+        ["title"] = (c, v, a) => Text(c, v, a, "title", text => StringMethods.Title(text, "-({[<", PythonText.IsSpace)),
         ["tojson"] = JsonText.Filter,
         ["trim"] = Trim,
         ["unique"] = Unique,
@@ -212,7 +212,7 @@ internal static class Filters
             throw context.Error("round takes a number and a precision of 0 to 15 here, and no method.");
         }
 
-        return value is double number ? Math.Round(number, (int)digits, MidpointRounding.ToEven) : (double)(long)value;
+        return value is double number ? Math.Round(number, (int)digits, MidpointRounding.ToEven) : value;
     }
 
     private static object? ToInteger(RenderContext context, object? value, Arguments arguments)

@@ -61,7 +61,7 @@ internal static class JsonText
             return double.Parse(text, CultureInfo.InvariantCulture);
         }
 
-        return long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number) ? number : BigInteger.Parse(text, CultureInfo.InvariantCulture);
+        return long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number) ? (object)number : BigInteger.Parse(text, CultureInfo.InvariantCulture);
     }
 
     private sealed class Writer(RenderContext context, string? indent, bool ensureAscii, bool sortKeys)

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace PrefixTorch.Tokenization.Chat.Jinja;
 
@@ -18,7 +19,13 @@ internal static class Operators
         _ => true,
     };
 
-    public static bool AreEqual(object? left, object? right) => (left, right) switch
+    public static bool AreEqual(object? left, object? right)
+    {
+        RuntimeHelpers.EnsureSufficientExecutionStack();
+        return AreEqualHere(left, right);
+    }
+
+    private static bool AreEqualHere(object? left, object? right) => (left, right) switch
     {
         (null, null) or (Undefined, Undefined) => true,
         (TracedText a, TracedText b) => a.Equals(b),
@@ -55,7 +62,7 @@ internal static class Operators
     public static object? Add(RenderContext context, object? left, object? right) => (left, right) switch
     {
         (TracedText a, TracedText b) => Join(context, a, b),
-        (JinjaList a, JinjaList b) when a.Kind == b.Kind && a.Kind != ListKind.Generator => new JinjaList(a.Items.Concat(b.Items), a.Kind),
+        (JinjaList a, JinjaList b) when a.Kind == b.Kind && a.Kind != ListKind.Generator => Join(context, a, b),
         _ => Arithmetic(context, "+", left, right),
     };
 
@@ -67,6 +74,12 @@ internal static class Operators
         }
 
         return TracedText.Concat(texts.ToArray());
+    }
+
+    private static JinjaList Join(RenderContext context, JinjaList left, JinjaList right)
+    {
+        context.Spend(8L * (left.Items.Count + right.Items.Count));
+        return new JinjaList(left.Items.Concat(right.Items), left.Kind);
     }
 
     public static object? Arithmetic(RenderContext context, string op, object? left, object? right)
@@ -87,7 +100,7 @@ internal static class Operators
         }
 
         return left is double || right is double || op == "/" || (op == "**" && ToDouble(right) < 0)
-            ? ArithmeticOfFloats(op, ToDouble(left), ToDouble(right))
+            ? (object)ArithmeticOfFloats(op, ToDouble(left), ToDouble(right))
             : ArithmeticOfIntegers(context, op, ToLong(left), ToLong(right));
     }
 
@@ -234,6 +247,7 @@ internal static class Operators
 
     private static int CompareLists(RenderContext context, JinjaList left, JinjaList right)
     {
+        context.Step(context.Line);
         foreach ((object? a, object? b) in left.Items.Zip(right.Items))
         {
             if (!AreEqual(a, b))

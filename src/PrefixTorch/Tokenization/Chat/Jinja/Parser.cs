@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace PrefixTorch.Tokenization.Chat.Jinja;
 
 /// <summary>
@@ -17,18 +19,20 @@ internal sealed class Parser : ExpressionParser
     public static Block Parse(string source)
     {
         var parser = new Parser(Lexer.Tokenize(source));
-        Block block = parser.ParseBlock(0, "");
-        return block;
+        try
+        {
+            return parser.ParseBlock(0, "");
+        }
+        catch (InsufficientExecutionStackException error)
+        {
+            throw new ChatTemplateException("blocks or expressions are nested too deeply.", parser.Current.Line, error);
+        }
     }
 
     /// <summary>Statements up to one of the tags in <paramref name="ends"/>, whose '{%' and name are taken.</summary>
     private Block ParseBlock(int startLine, string opener, params ReadOnlySpan<string> ends)
     {
-        if (!System.Runtime.CompilerServices.RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw new ChatTemplateException("blocks are nested too deeply.", Current.Line);
-        }
-
+        RuntimeHelpers.EnsureSufficientExecutionStack();
         var statements = new List<Statement>();
         while (true)
         {

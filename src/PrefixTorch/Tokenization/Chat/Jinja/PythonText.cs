@@ -69,12 +69,13 @@ internal static class PythonText
             return double.IsNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
         }
 
-        string digits = value.ToString("E16", CultureInfo.InvariantCulture);
-        string shortest = value.ToString("R", CultureInfo.InvariantCulture);
-        int exponent = int.Parse(digits.AsSpan(digits.IndexOf('E') + 1), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture);
-        string mantissa = shortest.Split('E')[0];
-        string sign = mantissa.StartsWith('-') ? "-" : "";
-        string significant = mantissa.TrimStart('-').Replace(".", "", StringComparison.Ordinal).TrimStart('0');
+        string[] parts = value.ToString("R", CultureInfo.InvariantCulture).Split('E');
+        string sign = parts[0].StartsWith('-') ? "-" : "";
+        string mantissa = parts[0].TrimStart('-');
+        int point = mantissa.IndexOf('.') is >= 0 and int at ? at : mantissa.Length;
+        string digits = mantissa.Replace(".", "", StringComparison.Ordinal);
+        string significant = digits.TrimStart('0');
+        int exponent = point - 1 - (digits.Length - significant.Length) + (parts.Length > 1 ? int.Parse(parts[1], CultureInfo.InvariantCulture) : 0);
         significant = significant.TrimEnd('0');
         if (significant.Length == 0)
         {

@@ -28,10 +28,7 @@ internal sealed class RenderContext(RenderLimits limits, DateTime now)
             throw Error($"rendering did not end within {limits.MaxSteps} steps. Render fewer messages, or mend the template's loops.");
         }
 
-        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw Error("expressions or macros are nested too deeply.");
-        }
+        RuntimeHelpers.EnsureSufficientExecutionStack();
     }
 
     /// <summary>Counts text about to be made, before it is made.</summary>

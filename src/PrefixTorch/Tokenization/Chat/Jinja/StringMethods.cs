@@ -12,7 +12,7 @@ internal static class StringMethods
         ["rstrip"] = (c, s, a) => Strip(c, s, a, "rstrip", false, true),
         ["upper"] = (c, s, a) => Plain(c, s, a, "upper", text => text.ToUpperInvariant()),
         ["lower"] = (c, s, a) => Plain(c, s, a, "lower", text => text.ToLowerInvariant()),
-        ["title"] = (c, s, a) => Recase(c, s, a, "title", Title),
+        ["title"] = (c, s, a) => Recase(c, s, a, "title", text => Title(text, "", each => !char.IsLetter(each))),
         ["capitalize"] = (c, s, a) => Recase(c, s, a, "capitalize", Capitalize),
         ["startswith"] = (c, s, a) => StartsOrEnds(c, s, a, "startswith"),
         ["endswith"] = (c, s, a) => StartsOrEnds(c, s, a, "endswith"),
@@ -98,13 +98,15 @@ internal static class StringMethods
         return TracedText.Concat(pieces);
     }
 
-    public static TracedText Title(TracedText text)
+    /// <summary>Each word with a capital; words begin after <paramref name="marks"/> or what <paramref name="divides"/>.</summary>
+    /// <remarks>Python's method and Jinja's filter disagree about where (it's: It'S or It's).</remarks>
+    public static TracedText Title(TracedText text, string marks, Func<char, bool> divides)
     {
         bool inWord = false;
         return text.Map(piece => string.Concat(piece.Select(c =>
         {
             char changed = inWord ? char.ToLowerInvariant(c) : char.ToUpperInvariant(c);
-            inWord = char.IsLetter(c);
+            inWord = !divides(c) && !marks.Contains(c);
             return changed;
         })));
     }
