@@ -87,9 +87,42 @@ public class JinjaTests
         Assert.Equal("02 Jan 2031|Thursday, 2. January 31, 15:04:05 03PM 002 2031-01-02%", template.Render([], asked).Text);
     }
 
+    [Fact]
+    public void WhateverATemplateSaysTheOnlyErrorIsItsOwn()
+    {
+        var random = new Random(7);
+        string[] templates = [.. Rendered.Select(row => row.Data.Item1), .. Failures.Select(row => row.Data)];
+        string all = string.Concat(templates);
+        var limits = new RenderLimits(MaxSteps: 20_000, MaxCharacters: 1 << 20, MaxLength: 1 << 18);
+        for (int i = 0; i < 20_000; i++)
+        {
+            string template = templates[random.Next(templates.Length)];
+            for (int changes = random.Next(1, 4); changes > 0; changes--)
+            {
+                int at = random.Next(template.Length);
+                int length = Math.Min(random.Next(4), template.Length - at);
+                int from = random.Next(all.Length - 8);
+                template = template[..at] + (random.Next(2) == 0 ? "" : all.Substring(from, random.Next(8))) + template[(at + length)..] + " ";
+            }
+
+            try
+            {
+                new ChatTemplate(template, null, limits).Render([], new() { Variables = Variables });
+            }
+            catch (ChatTemplateException)
+            {
+            }
+            catch (Exception error)
+            {
+                Assert.Fail($"{template}\n{error}");
+            }
+        }
+    }
+
+    private static Dictionary<string, JsonElement> Variables => s_cases.GetProperty("variables").EnumerateObject().ToDictionary(variable => variable.Name, variable => variable.Value);
+
     private static string Render(string template)
     {
-        var variables = s_cases.GetProperty("variables").EnumerateObject().ToDictionary(variable => variable.Name, variable => variable.Value);
-        return new ChatTemplate(template).Render([], new() { Variables = variables }).Text;
+        return new ChatTemplate(template).Render([], new() { Variables = Variables }).Text;
     }
 }

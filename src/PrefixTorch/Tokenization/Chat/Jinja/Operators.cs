@@ -218,7 +218,7 @@ internal static class Operators
                     "*" => a * b,
                     "//" => quotient,
                     "%" => a - quotient * b,
-                    _ => (long)BigInteger.Pow(a, (int)Math.Min(b, 4096)),
+                    _ => (long)BigInteger.Pow(a, (int)Math.Min(b, 4096 + b % 2)),
                 };
             }
         }
