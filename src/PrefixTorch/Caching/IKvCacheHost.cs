@@ -1,0 +1,24 @@
+namespace PrefixTorch.Caching;
+
+/// <summary>What a cache needs of the model it belongs to; a loaded <c>Llama</c> is one.</summary>
+public interface IKvCacheHost
+{
+    /// <summary>What must match for keys and values to mean the same.</summary>
+    internal KvIdentity Identity { get; }
+
+    /// <summary>The shape and type of the keys and values that this model appends.</summary>
+    internal KvLayout Layout { get; }
+
+    /// <summary>An empty buffer on the model's device.</summary>
+    internal KvBuffer Allocate(int capacity);
+
+    /// <summary>Computes keys and values of the cache's last tokens that have none yet, and the logits after them.</summary>
+    internal void Evaluate(KvCache cache);
+}
+
+/// <summary>What must match for keys and values to mean the same: who made them.</summary>
+/// <param name="Model">A name for people.</param>
+/// <param name="Weights">Fingerprint of the weights.</param>
+/// <param name="Rope">Fingerprint of what the keys were rotated with.</param>
+/// <param name="Tokenizer">Fingerprint of what made the ids, or empty where a model came without.</param>
+internal sealed record KvIdentity(string Model, string Weights, string Rope, string Tokenizer);

@@ -1,0 +1,93 @@
+using System.Runtime.CompilerServices;
+
+namespace PrefixTorch.Kernels;
+
+/// <summary>How numbers are stored in memory: the kernels compute in fp32 and are generic over what they read and write.</summary>
+internal unsafe interface IElement
+{
+    /// <summary>Bytes per element.</summary>
+    static abstract int Size { get; }
+
+    static abstract TVector Load<TVectors, TVector>(byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct;
+
+    static abstract void Store<TVectors, TVector>(TVector value, byte* to)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct;
+
+    static abstract float Load(byte* from);
+
+    static abstract void Store(float value, byte* to);
+}
+
+/// <summary>32-bit floats.</summary>
+internal unsafe struct Float32Element : IElement
+{
+    public static int Size => 4;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load<TVectors, TVector>(byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.Load((float*)from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<TVectors, TVector>(TVector value, byte* to)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.Store(value, (float*)to);
+
+    public static float Load(byte* from) => *(float*)from;
+
+    public static void Store(float value, byte* to) => *(float*)to = value;
+}
+
+/// <summary>bf16.</summary>
+internal unsafe struct BFloat16Element : IElement
+{
+    public static int Size => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load<TVectors, TVector>(byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.LoadBFloat16((ushort*)from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<TVectors, TVector>(TVector value, byte* to)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.StoreBFloat16(value, (ushort*)to);
+
+    public static float Load(byte* from) => BitConverter.UInt32BitsToSingle((uint)*(ushort*)from << 16);
+
+    public static void Store(float value, byte* to)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        *(ushort*)to = float.IsNaN(value) ? (ushort)0x7fc0 : (ushort)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+}
+
+/// <summary>IEEE half precision.</summary>
+internal unsafe struct Float16Element : IElement
+{
+    public static int Size => 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load<TVectors, TVector>(byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.LoadFloat16((ushort*)from);
+
+    public static void Store<TVectors, TVector>(TVector value, byte* to)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct
+    {
+        float* lanes = stackalloc float[TVectors.Width];
+        TVectors.Store(value, lanes);
+        for (int i = 0; i < TVectors.Width; i++)
+        {
+            ((Half*)to)[i] = (Half)lanes[i];
+        }
+    }
+
+    public static float Load(byte* from) => (float)*(Half*)from;
+
+    public static void Store(float value, byte* to) => *(Half*)to = (Half)value;
+}

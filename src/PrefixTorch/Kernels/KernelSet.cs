@@ -1,0 +1,201 @@
+using System.Runtime.Intrinsics;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Kernels;
+
+/// <summary>The kernels of one instruction set, for elements of any floating point type: where types known at run time meet compiled code.</summary>
+internal abstract unsafe class KernelSet
+{
+    /// <summary>The kernels that this process uses.</summary>
+    public static KernelSet Current { get; } = For(Cpu.Isa);
+
+    /// <summary>The instruction set.</summary>
+    public abstract Isa Isa { get; }
+
+    /// <summary>The kernels of one instruction set, which the machine must have.</summary>
+    public static KernelSet For(Isa isa) => isa switch
+    {
+        Isa.Avx512 => new KernelSet<Vectors512, Vector512<float>>(isa),
+        Isa.Avx2 => new KernelSet<Vectors256, Vector256<float>>(isa),
+        _ => new KernelSet<Vectors128, Vector128<float>>(isa),
+    };
+
+    /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
+    public abstract void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.Convert"/>
+    public abstract void Convert(DType fromType, byte* from, DType toType, byte* to, long count);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.Add"/>
+    public abstract void Add(float* x, DType type, byte* y, long count);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.RmsNorm"/>
+    public abstract void RmsNorm(float* x, float* weight, int columns, float epsilon, DType toType, byte* to);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.SwiGlu"/>
+    public abstract void SwiGlu(DType type, byte* gate, byte* up, int columns, byte* to);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.Rotate"/>
+    public abstract void Rotate(DType fromType, byte* from, float* cos, float* sin, int headDim, float scale, DType toType, byte* to);
+
+    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partial"/>
+    public abstract void AttentionPartial(DType type, float* query, KeyValueRun* runs, int limit, int headDim, float* scores, float* partial);
+
+    /// <inheritdoc cref="AttentionMerge{TVectors, TVector}.Run"/>
+    public abstract void AttentionMerge(float* partials, long stride, int count, int headDim, float* to);
+
+    private protected static PrefixTorchException NoKernel(DType type) => new($"No kernel computes with {type.Name()} elements; hold them as float32, bfloat16 or float16.");
+}
+
+/// <inheritdoc cref="KernelSet"/>
+internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
+    where TVectors : struct, IVectors<TVector>
+    where TVector : struct
+{
+    public override Isa Isa => isa;
+
+    public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
+    {
+        switch (type)
+        {
+            case DType.Float32:
+                LinearKernel<TVectors, TVector, Float32Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                break;
+            case DType.BFloat16:
+                LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                break;
+            case DType.Float16:
+                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                break;
+            default:
+                throw NoKernel(type);
+        }
+    }
+
+    public override void Convert(DType fromType, byte* from, DType toType, byte* to, long count)
+    {
+        if (fromType == toType)
+        {
+            long bytes = count * fromType.Size();
+            Buffer.MemoryCopy(from, to, bytes, bytes);
+            return;
+        }
+
+        switch (fromType, toType)
+        {
+            case (DType.BFloat16, DType.Float32):
+                RowKernels<TVectors, TVector>.Convert<BFloat16Element, Float32Element>(from, to, count);
+                break;
+            case (DType.Float16, DType.Float32):
+                RowKernels<TVectors, TVector>.Convert<Float16Element, Float32Element>(from, to, count);
+                break;
+            case (DType.Float32, DType.BFloat16):
+                RowKernels<TVectors, TVector>.Convert<Float32Element, BFloat16Element>(from, to, count);
+                break;
+            case (DType.Float32, DType.Float16):
+                RowKernels<TVectors, TVector>.Convert<Float32Element, Float16Element>(from, to, count);
+                break;
+            case (DType.BFloat16, DType.Float16):
+                RowKernels<TVectors, TVector>.Convert<BFloat16Element, Float16Element>(from, to, count);
+                break;
+            case (DType.Float16, DType.BFloat16):
+                RowKernels<TVectors, TVector>.Convert<Float16Element, BFloat16Element>(from, to, count);
+                break;
+            default:
+                throw NoKernel(fromType is DType.Float32 or DType.BFloat16 or DType.Float16 ? toType : fromType);
+        }
+    }
+
+    public override void Add(float* x, DType type, byte* y, long count)
+    {
+        switch (type)
+        {
+            case DType.Float32:
+                RowKernels<TVectors, TVector>.Add<Float32Element>(x, y, count);
+                break;
+            case DType.BFloat16:
+                RowKernels<TVectors, TVector>.Add<BFloat16Element>(x, y, count);
+                break;
+            default:
+                throw NoKernel(type);
+        }
+    }
+
+    public override void RmsNorm(float* x, float* weight, int columns, float epsilon, DType toType, byte* to)
+    {
+        switch (toType)
+        {
+            case DType.Float32:
+                RowKernels<TVectors, TVector>.RmsNorm<Float32Element>(x, weight, columns, epsilon, to);
+                break;
+            case DType.BFloat16:
+                RowKernels<TVectors, TVector>.RmsNorm<BFloat16Element>(x, weight, columns, epsilon, to);
+                break;
+            default:
+                throw NoKernel(toType);
+        }
+    }
+
+    public override void SwiGlu(DType type, byte* gate, byte* up, int columns, byte* to)
+    {
+        switch (type)
+        {
+            case DType.Float32:
+                RowKernels<TVectors, TVector>.SwiGlu<Float32Element>(gate, up, columns, to);
+                break;
+            case DType.BFloat16:
+                RowKernels<TVectors, TVector>.SwiGlu<BFloat16Element>(gate, up, columns, to);
+                break;
+            default:
+                throw NoKernel(type);
+        }
+    }
+
+    public override void Rotate(DType fromType, byte* from, float* cos, float* sin, int headDim, float scale, DType toType, byte* to)
+    {
+        switch (fromType, toType)
+        {
+            case (DType.Float32, DType.Float32):
+                RowKernels<TVectors, TVector>.Rotate<Float32Element, Float32Element>(from, cos, sin, headDim, scale, to);
+                break;
+            case (DType.Float32, DType.BFloat16):
+                RowKernels<TVectors, TVector>.Rotate<Float32Element, BFloat16Element>(from, cos, sin, headDim, scale, to);
+                break;
+            case (DType.Float32, DType.Float16):
+                RowKernels<TVectors, TVector>.Rotate<Float32Element, Float16Element>(from, cos, sin, headDim, scale, to);
+                break;
+            case (DType.BFloat16, DType.Float32):
+                RowKernels<TVectors, TVector>.Rotate<BFloat16Element, Float32Element>(from, cos, sin, headDim, scale, to);
+                break;
+            case (DType.BFloat16, DType.BFloat16):
+                RowKernels<TVectors, TVector>.Rotate<BFloat16Element, BFloat16Element>(from, cos, sin, headDim, scale, to);
+                break;
+            case (DType.BFloat16, DType.Float16):
+                RowKernels<TVectors, TVector>.Rotate<BFloat16Element, Float16Element>(from, cos, sin, headDim, scale, to);
+                break;
+            default:
+                throw NoKernel(fromType is DType.Float32 or DType.BFloat16 ? toType : fromType);
+        }
+    }
+
+    public override void AttentionPartial(DType type, float* query, KeyValueRun* runs, int limit, int headDim, float* scores, float* partial)
+    {
+        switch (type)
+        {
+            case DType.Float32:
+                AttentionKernel<TVectors, TVector, Float32Element>.Partial(query, runs, limit, headDim, scores, partial);
+                break;
+            case DType.BFloat16:
+                AttentionKernel<TVectors, TVector, BFloat16Element>.Partial(query, runs, limit, headDim, scores, partial);
+                break;
+            case DType.Float16:
+                AttentionKernel<TVectors, TVector, Float16Element>.Partial(query, runs, limit, headDim, scores, partial);
+                break;
+            default:
+                throw NoKernel(type);
+        }
+    }
+
+    public override void AttentionMerge(float* partials, long stride, int count, int headDim, float* to) =>
+        AttentionMerge<TVectors, TVector>.Run(partials, stride, count, headDim, to);
+}

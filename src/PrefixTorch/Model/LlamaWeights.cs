@@ -1,0 +1,185 @@
+using PrefixTorch.Checkpoints;
+using PrefixTorch.Configuration;
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Model;
+
+/// <summary>
+/// From the names of a Hugging Face checkpoint to a model: matrices stay where they are in the mapped files, unless another dtype is asked for
+/// or they are not aligned.
+/// </summary>
+internal static unsafe class LlamaWeights
+{
+    /// <summary>Reads a model.</summary>
+    /// <param name="checkpoint">The checkpoint; may be disposed when this returns.</param>
+    /// <param name="config">The resolved configuration.</param>
+    /// <param name="dtype">How matrices are held: fp32, bf16 or fp16; null: as stored.</param>
+    /// <param name="pool">Threads for conversions.</param>
+    /// <exception cref="CheckpointException">Weights are missing, misshapen or unknown: all of them are named.</exception>
+    public static LlamaModel Load(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
+    {
+        WeightCheck.Check(checkpoint, [.. Expected(config)]);
+        var loader = new Loader(checkpoint, config, dtype, pool);
+        try
+        {
+            WeightMatrix embedding = loader.Matrix("model.embed_tokens.weight");
+            var layers = new DecoderLayer[config.NumHiddenLayers];
+            for (int i = 0; i < layers.Length; i++)
+            {
+                string layer = $"model.layers.{i}";
+                layers[i] = new DecoderLayer(
+                    loader.Vector($"{layer}.input_layernorm.weight"),
+                    new SelfAttention(
+                        loader.Linear(config.AttentionBias, $"{layer}.self_attn.q_proj", $"{layer}.self_attn.k_proj", $"{layer}.self_attn.v_proj"),
+                        loader.Linear(config.AttentionBias, $"{layer}.self_attn.o_proj")),
+                    loader.Vector($"{layer}.post_attention_layernorm.weight"),
+                    new FeedForward(
+                        loader.Linear(config.MlpBias, $"{layer}.mlp.gate_proj", $"{layer}.mlp.up_proj"),
+                        loader.Linear(config.MlpBias, $"{layer}.mlp.down_proj")));
+            }
+
+            Vector norm = loader.Vector("model.norm.weight");
+            Linear head = config.TieWordEmbeddings ? new Linear(null, embedding) : loader.Linear(false, "lm_head");
+            return new LlamaModel(config, embedding, layers, norm, head);
+        }
+        catch
+        {
+            loader.DisposeAll();
+            throw;
+        }
+    }
+
+    /// <summary>The weights that a configuration asks of a checkpoint.</summary>
+    public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config)
+    {
+        long c = config.HiddenSize, i = config.IntermediateSize, v = config.VocabSize;
+        long q = (long)config.NumAttentionHeads * config.HeadDim, kv = (long)config.NumKeyValueHeads * config.HeadDim;
+        yield return new("model.embed_tokens.weight", [v, c]);
+        for (int n = 0; n < config.NumHiddenLayers; n++)
+        {
+            (string Name, long Rows, long Columns, bool Bias)[] matrices =
+            [
+                ("self_attn.q_proj", q, c, config.AttentionBias), ("self_attn.k_proj", kv, c, config.AttentionBias), ("self_attn.v_proj", kv, c, config.AttentionBias),
+                ("self_attn.o_proj", c, q, config.AttentionBias), ("mlp.gate_proj", i, c, config.MlpBias), ("mlp.up_proj", i, c, config.MlpBias), ("mlp.down_proj", c, i, config.MlpBias),
+            ];
+            foreach (var (name, rows, columns, bias) in matrices)
+            {
+                yield return new($"model.layers.{n}.{name}.weight", [rows, columns]);
+                if (bias)
+                {
+                    yield return new($"model.layers.{n}.{name}.bias", [rows]);
+                }
+            }
+
+            yield return new($"model.layers.{n}.input_layernorm.weight", [c]);
+            yield return new($"model.layers.{n}.post_attention_layernorm.weight", [c]);
+        }
+
+        yield return new("model.norm.weight", [c]);
+        yield return new("lm_head.weight", [v, c], Optional: config.TieWordEmbeddings);
+    }
+
+    private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
+    {
+        private readonly List<IDisposable> _made = [];
+
+        public Linear Linear(bool hasBias, params string[] names)
+        {
+            WeightMatrix[] parts = [.. names.Select(name => Matrix(name + ".weight"))];
+            return new Linear(hasBias ? Vector([.. names.Select(name => name + ".bias")]) : null, parts);
+        }
+
+        public WeightMatrix Matrix(string name)
+        {
+            CheckpointTensor tensor = checkpoint[name];
+            int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
+            DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;
+            DType held = dtype ?? stored;
+            if (!held.IsFloat() || held == DType.Float64 || !stored.IsFloat() || stored == DType.Float64)
+            {
+                throw new PrefixTorchException($"{name} is {tensor.DType.FileName()}, which no product reads; convert the checkpoint to BF16, F16 or F32.");
+            }
+
+            WeightMatrix matrix;
+            if (held == tensor.DType && (nint)tensor.Pointer % held.Size() == 0)
+            {
+                matrix = new WeightMatrix(name, held, rows, columns, tensor.Block.Retain(), tensor.Pointer);
+            }
+            else
+            {
+                var block = NativeBlock.Allocate((long)rows * columns * held.Size());
+                matrix = new WeightMatrix(name, held, rows, columns, block, block.Pointer);
+                _made.Add(matrix);
+                Fill(tensor, stored, matrix);
+                return matrix;
+            }
+
+            _made.Add(matrix);
+            return matrix;
+        }
+
+        public Vector Vector(params string[] names)
+        {
+            CheckpointTensor[] tensors = [.. names.Select(name => checkpoint[name])];
+            var vector = new Vector(tensors.Sum(tensor => (int)tensor.Shape[0]));
+            _made.Add(vector);
+            float* to = vector.Data;
+            foreach (CheckpointTensor tensor in tensors)
+            {
+                KernelSet.Current.Convert(tensor.DType, tensor.Pointer, DType.Float32, (byte*)to, tensor.Shape[0]);
+                to += tensor.Shape[0];
+            }
+
+            return vector;
+        }
+
+        public void DisposeAll()
+        {
+            foreach (IDisposable made in _made)
+            {
+                made.Dispose();
+            }
+        }
+
+        private void Fill(CheckpointTensor tensor, DType stored, WeightMatrix to)
+        {
+            if (tensor.DType == stored)
+            {
+                var job = new ConvertJob(tensor.Pointer, stored, to);
+                pool.Run(to.Rows, ref job);
+                return;
+            }
+
+            // 8-bit floats are widened with their scale, exactly as far as bf16 goes, then to what was asked for.
+            Float8Scale? scale = config.Quantization is QuantizationConfig q
+                ? Float8Scale.Find(checkpoint, tensor, q.WeightBlockRows, q.WeightBlockColumns)
+                : Float8Scale.Find(checkpoint, tensor);
+            var wide = NativeBlock.Allocate((long)to.Rows * to.Columns * sizeof(ushort));
+            try
+            {
+                if (scale is null)
+                {
+                    Float8.Widen(tensor.DType, tensor.Pointer, (ushort*)wide.Pointer, (long)to.Rows * to.Columns);
+                }
+                else
+                {
+                    Float8.Widen(tensor.DType, tensor.Pointer, (ushort*)wide.Pointer, to.Rows, to.Columns, scale);
+                }
+
+                var job = new ConvertJob(wide.Pointer, stored, to);
+                pool.Run(to.Rows, ref job);
+            }
+            finally
+            {
+                wide.Release();
+            }
+        }
+    }
+
+    private readonly struct ConvertJob(byte* from, DType fromType, WeightMatrix to) : IBlockJob
+    {
+        public void Run(int row) =>
+            KernelSet.Current.Convert(fromType, from + (long)row * to.Columns * fromType.Size(), to.DType, to.Data + (long)row * to.Columns * to.DType.Size(), to.Columns);
+    }
+}

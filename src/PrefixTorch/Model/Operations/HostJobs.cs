@@ -1,0 +1,184 @@
+using PrefixTorch.Caching;
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Model.Operations;
+
+/// <content>What the threads do, a block at a time.</content>
+internal sealed unsafe partial class HostOperations
+{
+    private readonly struct NormJob(KernelSet kernels, HostRows x, Vector weight, float epsilon, HostRows y) : IBlockJob
+    {
+        public void Run(int row) => kernels.RmsNorm((float*)x.Row(row), weight.Data, x.Columns, epsilon, y.DType, y.Row(row));
+    }
+
+    private readonly struct AddJob(KernelSet kernels, HostRows x, HostRows y) : IBlockJob
+    {
+        public void Run(int row) => kernels.Add((float*)x.Row(row), y.DType, y.Row(row), x.Columns);
+    }
+
+    private readonly struct SwiGluJob(KernelSet kernels, HostRows gateUp, HostRows y) : IBlockJob
+    {
+        public void Run(int row)
+        {
+            byte* gate = gateUp.Row(row);
+            kernels.SwiGlu(y.DType, gate, gate + (long)y.Columns * y.DType.Size(), y.Columns, y.Row(row));
+        }
+    }
+
+    /// <summary>Blocks of outputs, over all parts of a product.</summary>
+    private readonly struct LinearJob : IBlockJob
+    {
+        private const int BytesPerBlock = 1 << 17;
+
+        private readonly KernelSet _kernels;
+        private readonly HostRows _x;
+        private readonly Linear _linear;
+        private readonly HostRows _y;
+        private readonly int _outputsPerBlock;
+
+        public LinearJob(KernelSet kernels, HostRows x, Linear linear, HostRows y)
+        {
+            _kernels = kernels;
+            _x = x;
+            _linear = linear;
+            _y = y;
+
+            // Four outputs are computed together; a block is what a thread streams in some ten microseconds.
+            long pitch = (long)linear.InFeatures * linear.Parts[0].DType.Size();
+            _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / pitch / 4 * 4);
+            foreach (WeightMatrix part in linear.Parts)
+            {
+                Blocks += BlocksOf(part);
+            }
+        }
+
+        public int Blocks { get; }
+
+        public void Run(int block)
+        {
+            int first = 0;
+            foreach (WeightMatrix part in _linear.Parts)
+            {
+                int blocks = BlocksOf(part);
+                if (block < blocks)
+                {
+                    int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
+                    float* bias = _linear.Bias is Vector b ? b.Data + first : null;
+                    _kernels.Linear(part.DType, part.Data, bias, part.Columns, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                    return;
+                }
+
+                block -= blocks;
+                first += part.Rows;
+            }
+        }
+
+        private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
+    }
+
+    private readonly struct WidenJob(KernelSet kernels, WeightMatrix part, int first, int count, float* to) : IBlockJob
+    {
+        private const int RowsPerBlock = 16;
+
+        public int Blocks => (count + RowsPerBlock - 1) / RowsPerBlock;
+
+        public void Run(int block)
+        {
+            int row = block * RowsPerBlock;
+            part.Widen(kernels, first + row, Math.Min(RowsPerBlock, count - row), to + (long)row * part.Columns);
+        }
+    }
+
+    /// <summary>One row: its query turned, its key turned and its value as it is, into their slot.</summary>
+    private readonly struct RopeJob(HostOperations ops, HostRows queryKeyValue, int layer) : IBlockJob
+    {
+        public void Run(int row)
+        {
+            int heads = ops.Heads, kvHeads = ops.KvHeads, headDim = ops.HeadDim;
+            DType dtype = queryKeyValue.DType;
+            long headBytes = (long)headDim * dtype.Size();
+            float* cos = ops._cos + (long)row * ops._rotary.Half, sin = ops._sin + (long)row * ops._rotary.Half;
+            byte* from = queryKeyValue.Row(row);
+            if (ops._queries is null)
+            {
+                // Scaled here once, and not at every key.
+                for (int head = 0; head < heads; head++)
+                {
+                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, ops.QueryScale, dtype, from + head * headBytes);
+                }
+            }
+            else
+            {
+                StepSlice slice = ops.SliceOf(row);
+                byte* to = ops._queries + slice.FirstRow * heads * headBytes + (row - slice.FirstRow) * headBytes;
+                for (int head = 0; head < heads; head++)
+                {
+                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, 1, dtype, to + head * slice.Count * headBytes);
+                }
+            }
+
+            (KvBuffer buffer, int slot) = ops._slots[row];
+            DType stored = buffer.Layout.DType;
+            byte* key = from + heads * headBytes, value = key + kvHeads * headBytes;
+            for (int head = 0; head < kvHeads; head++)
+            {
+                ops._kernels.Rotate(dtype, key + head * headBytes, cos, sin, headDim, 1, stored, buffer.Keys(layer, head, slot));
+                ops._kernels.Convert(dtype, value + head * headBytes, stored, buffer.Values(layer, head, slot), headDim);
+            }
+        }
+    }
+
+    private StepSlice SliceOf(int row)
+    {
+        StepSlice[] slices = _step!.Slices;
+        int i = slices.Length - 1;
+        while (slices[i].FirstRow > row)
+        {
+            i--;
+        }
+
+        return slices[i];
+    }
+
+    /// <summary>One block of keys of one head, for every row that shares it and every query of the head's group.</summary>
+    private readonly struct AttentionJob(HostOperations ops, AttentionPlan plan, HostRows queryKeyValue, int layer, float* partials) : IBlockJob
+    {
+        public void Run(int item)
+        {
+            AttentionPlan.Block block = plan.Blocks[item / ops.KvHeads];
+            int kvHead = item % ops.KvHeads, groups = ops.Heads / ops.KvHeads, stride = ops.HeadDim + 2;
+            KeyValueRun* runs = stackalloc KeyValueRun[block.Pieces.Length];
+            for (int i = 0; i < block.Pieces.Length; i++)
+            {
+                runs[i] = block.Pieces[i].Run(layer, kvHead);
+            }
+
+            float* scores = stackalloc float[AttentionPlan.BlockSize];
+            DType dtype = block.Pieces[0].Buffer.Layout.DType;
+            foreach ((int row, int limit) in block.Rows)
+            {
+                for (int head = kvHead * groups; head < (kvHead + 1) * groups; head++)
+                {
+                    float* query = (float*)queryKeyValue.Row(row) + (long)head * ops.HeadDim;
+                    float* partial = partials + ((long)plan.FirstPartial[row] * ops.Heads + (long)head * plan.BlocksOfRow[row] + block.Index) * stride;
+                    ops._kernels.AttentionPartial(dtype, query, runs, limit, ops.HeadDim, scores, partial);
+                }
+            }
+        }
+    }
+
+    /// <summary>One row: its blocks merged, head by head.</summary>
+    private readonly struct MergeJob(HostOperations ops, AttentionPlan plan, float* partials, HostRows output) : IBlockJob
+    {
+        public void Run(int row)
+        {
+            int stride = ops.HeadDim + 2, blocks = plan.BlocksOfRow[row];
+            float* first = partials + (long)plan.FirstPartial[row] * ops.Heads * stride;
+            for (int head = 0; head < ops.Heads; head++)
+            {
+                ops._kernels.AttentionMerge(first + (long)head * blocks * stride, stride, blocks, ops.HeadDim, (float*)output.Row(row) + (long)head * ops.HeadDim);
+            }
+        }
+    }
+}
