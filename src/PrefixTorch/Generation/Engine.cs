@@ -1,0 +1,266 @@
+using System.Collections.Concurrent;
+using PrefixTorch.Caching;
+using PrefixTorch.Model;
+
+namespace PrefixTorch.Generation;
+
+/// <summary>
+/// The one thread that runs the model. Sequences join and leave between steps; each step takes tokens of as many as there are: decoding ones
+/// one token each, reading ones a chunk, laid end to end.
+/// </summary>
+/// <remarks>
+/// Scopes and guards of TorchSharp belong to a thread, and so does libtorch's number of threads: all of it happens here. What leaves the
+/// thread are ids, text and caches.
+/// </remarks>
+internal sealed class Engine : IDisposable
+{
+    private readonly Func<Step, CancellationToken, float[]> _forward;
+    private readonly int _vocabulary;
+    private readonly int _chunk;
+    private readonly ConcurrentQueue<SequenceRun[]> _arrived = new();
+    private readonly ConcurrentQueue<Action> _calls = new();
+    private readonly SemaphoreSlim _signal = new(0);
+    private readonly List<SequenceRun> _running = [];
+    private readonly Thread _thread;
+    private volatile bool _stop;
+
+    /// <summary>Starts the thread.</summary>
+    /// <param name="forward">The forward pass: a step to the logits of its logit rows.</param>
+    /// <param name="vocabulary">Logits of a row (V).</param>
+    /// <param name="chunk">Tokens of a sequence in one step at most, and the grid of positions that chunks lie on.</param>
+    /// <param name="start">Run first on the thread.</param>
+    public Engine(Func<Step, CancellationToken, float[]> forward, int vocabulary, int chunk, Action start)
+    {
+        _forward = forward;
+        _vocabulary = vocabulary;
+        _chunk = chunk;
+        _thread = new Thread(() => Run(start)) { IsBackground = true, Name = "PrefixTorch engine" };
+        _thread.Start();
+    }
+
+    /// <summary>Hands sequences over, which begin in the same step. Each ends by its own outcome.</summary>
+    public void Submit(params SequenceRun[] runs)
+    {
+        ObjectDisposedException.ThrowIf(_stop, typeof(Llama));
+        _arrived.Enqueue(runs);
+        _signal.Release();
+        if (_stop)
+        {
+            // The thread may have looked for the last time already.
+            FailAll();
+        }
+    }
+
+    /// <summary>Runs something on the thread, between steps, and waits for it.</summary>
+    public async Task<T> CallAsync<T>(Func<T> call)
+    {
+        if (Thread.CurrentThread == _thread)
+        {
+            return call();
+        }
+
+        ObjectDisposedException.ThrowIf(_stop, typeof(Llama));
+        var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _calls.Enqueue(() =>
+        {
+            try
+            {
+                ObjectDisposedException.ThrowIf(_stop, typeof(Llama));
+                done.SetResult(call());
+            }
+            catch (Exception e)
+            {
+                done.SetException(e);
+            }
+        });
+        _signal.Release();
+        if (_stop)
+        {
+            RunCalls();
+        }
+
+        return await done.Task.ConfigureAwait(false);
+    }
+
+    /// <summary>Computes tokens of one cache and commits them with the logits after the last; on the engine thread.</summary>
+    /// <returns>The logits of the rows asked for, <c>[rows, V]</c>.</returns>
+    public float[] Compute(KvCache cache, ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, bool allLogits, CancellationToken cancellation = default)
+    {
+        using KvAppend append = cache.BeginAppend(ids, origins);
+        int[] rows = allLogits ? [.. Enumerable.Range(0, ids.Length)] : [ids.Length - 1];
+        float[] logits = _forward(new Step([append], ids.ToArray(), rows), cancellation);
+        append.Commit(logits[^_vocabulary..]);
+        return logits;
+    }
+
+    /// <summary>Ends the thread; sequences under way fail.</summary>
+    public void Dispose()
+    {
+        _stop = true;
+        _signal.Release();
+        if (Thread.CurrentThread != _thread)
+        {
+            _thread.Join();
+        }
+    }
+
+    private void Run(Action start)
+    {
+        start();
+        while (!_stop)
+        {
+            if (_running.Count == 0)
+            {
+                _signal.Wait();
+            }
+
+            RunCalls();
+            while (_arrived.TryDequeue(out SequenceRun[]? runs))
+            {
+                Admit(runs);
+            }
+
+            StepAll();
+        }
+
+        RunCalls();
+        FailAll();
+    }
+
+    private void Admit(SequenceRun[] runs)
+    {
+        foreach (SequenceRun run in runs)
+        {
+            if (run.Waiting == 0)
+            {
+                Guard(run, run.Choose);
+            }
+
+            if (!run.IsDone)
+            {
+                _running.Add(run);
+            }
+        }
+    }
+
+    private void StepAll()
+    {
+        foreach (SequenceRun run in _running)
+        {
+            if (run.Cancellation.IsCancellationRequested)
+            {
+                run.Finish(FinishReason.Cancelled);
+            }
+        }
+
+        _running.RemoveAll(run => run.IsDone);
+
+        // Few rows and many are different products: a step is of one kind. Decoding goes first, and a chunk of reading follows.
+        List<(SequenceRun Run, int Count)> few = [], many = [];
+        int fewRows = 0, manyRows = 0;
+        foreach (SequenceRun run in _running)
+        {
+            int count = run.NextCount(_chunk);
+            if (count <= Step.FewRows && fewRows + count <= _chunk)
+            {
+                few.Add((run, count));
+                fewRows += count;
+            }
+            else if (count > Step.FewRows && (manyRows == 0 || manyRows + count <= _chunk))
+            {
+                many.Add((run, count));
+                manyRows += count;
+            }
+        }
+
+        StepOnce(few);
+        StepOnce(many);
+        _running.RemoveAll(run => run.IsDone);
+    }
+
+    private void StepOnce(List<(SequenceRun Run, int Count)> parts)
+    {
+        if (parts.Count == 0)
+        {
+            return;
+        }
+
+        List<KvAppend> appends = [];
+        try
+        {
+            List<int> ids = [], logitRows = [];
+            foreach ((SequenceRun run, int count) in parts)
+            {
+                appends.Add(run.Begin(count, out ReadOnlySpan<int> next));
+                ids.AddRange(next);
+                if (run.IsLast(count))
+                {
+                    logitRows.Add(ids.Count - 1);
+                }
+            }
+
+            // A step can be given up in the middle only if nobody else is in it.
+            CancellationToken cancellation = parts.Count == 1 ? parts[0].Run.Cancellation : default;
+            float[] logits = _forward(new Step(appends, [.. ids], [.. logitRows]), cancellation);
+            int row = 0;
+            for (int i = 0; i < parts.Count; i++)
+            {
+                (SequenceRun run, int count) = parts[i];
+                float[]? last = run.IsLast(count) ? logits[(row * _vocabulary)..(++row * _vocabulary)] : null;
+                appends[i].Commit(last);
+                Guard(run, () => run.Advance(count));
+            }
+        }
+        catch (OperationCanceledException) when (parts.Count == 1 && parts[0].Run.Cancellation.IsCancellationRequested)
+        {
+            parts[0].Run.Finish(FinishReason.Cancelled);
+        }
+        catch (Exception e)
+        {
+            parts.ForEach(part => part.Run.Fail(e));
+        }
+        finally
+        {
+            appends.ForEach(append => append.Dispose());
+        }
+    }
+
+    // An error of one sequence (logits that are not numbers, a processor of the caller's) is not another's.
+    private static void Guard(SequenceRun run, Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception e)
+        {
+            run.Fail(e);
+        }
+    }
+
+    private void RunCalls()
+    {
+        while (_calls.TryDequeue(out Action? call))
+        {
+            call();
+        }
+    }
+
+    private void FailAll()
+    {
+        var closed = new ObjectDisposedException(nameof(Llama), "The model was disposed while this was under way.");
+        while (_arrived.TryDequeue(out SequenceRun[]? runs))
+        {
+            foreach (SequenceRun run in runs)
+            {
+                run.Fail(closed);
+            }
+        }
+
+        if (Thread.CurrentThread == _thread)
+        {
+            _running.ForEach(run => run.Fail(closed));
+            _running.Clear();
+        }
+    }
+}

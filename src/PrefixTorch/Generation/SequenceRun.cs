@@ -1,0 +1,239 @@
+using System.Diagnostics;
+using System.Threading.Channels;
+using PrefixTorch.Caching;
+using PrefixTorch.Sampling;
+using PrefixTorch.Tokenization;
+
+namespace PrefixTorch.Generation;
+
+/// <summary>
+/// One sequence on its way through the engine: it reads its prompt in chunks, then decodes until something ends it. The one mutable
+/// record of a generation.
+/// </summary>
+/// <remarks>
+/// Owns <see cref="Cache"/> until the outcome is taken. Everything but reading <see cref="Tokens"/> and <see cref="Outcome"/> happens on the engine thread. Tokens leave
+/// through a channel without bound, so that a slow reader stalls nobody.
+/// </remarks>
+internal sealed class SequenceRun
+{
+    private readonly GenerationOptions? _options;
+    private readonly Sampler? _sampler;
+    private readonly StreamingDetokenizer? _detokenizer;
+    private readonly StopMatcher _stops;
+    private readonly Channel<Token> _tokens = Channel.CreateUnbounded<Token>(new() { SingleReader = true, SingleWriter = true });
+    private readonly TaskCompletionSource<FinishReason> _outcome = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly long _submitted = Stopwatch.GetTimestamp();
+    private readonly List<int> _all;
+    private readonly int _promptLength;
+    private readonly int _contextLength;
+    private readonly IProgress<PrefillProgress>? _progress;
+    private readonly string? _note;
+    private int[] _ids;
+    private TokenOrigin[] _origins;
+    private float[]? _scratch;
+    private string _text = "";
+    private long _prefilled;
+    private long _firstToken;
+    private long _lastToken;
+
+    /// <summary>A sequence to read, and to continue if <paramref name="options"/> are given.</summary>
+    /// <param name="cache">The prefix; owned from here on.</param>
+    /// <param name="plan">What follows it; the cache has been cut to <see cref="SuffixPlan.Keep"/> already.</param>
+    /// <param name="options">Resolved options; null only reads.</param>
+    /// <param name="tokenizer">For text; null where a model came without.</param>
+    /// <param name="contextLength">Positions that the model has.</param>
+    /// <param name="progress">Told of the tokens read.</param>
+    /// <param name="cancellation">Ends the run between steps, or between the layers of a step of its own.</param>
+    public SequenceRun(KvCache cache, SuffixPlan plan, GenerationOptions? options, LlamaTokenizer? tokenizer, int contextLength, IProgress<PrefillProgress>? progress, CancellationToken cancellation)
+    {
+        Cache = cache;
+        Cancellation = cancellation;
+        _options = options;
+        _contextLength = contextLength;
+        _progress = progress;
+        _note = plan.Note;
+        _stops = new StopMatcher(options?.Stop ?? []);
+        if (options is not null)
+        {
+            _sampler = new Sampler(options, options.Branch, options.EosTokenIds, options.LogProbs);
+            _detokenizer = tokenizer?.CreateDetokenizer(skipSpecialTokens: !options.KeepSpecialTokens);
+        }
+
+        // The last sampled token of an earlier generation has no keys yet: it is read first.
+        (int Id, TokenOrigin Origin)[] pending = cache.Pending;
+        int evaluated = cache.EvaluatedLength;
+        _ids = [.. pending.Select(token => token.Id), .. plan.Ids];
+        _origins = [.. pending.Select(token => token.Origin), .. plan.Origins];
+        _all = [.. cache.Tokens, .. plan.Ids];
+        _promptLength = _all.Count;
+        if (_ids.Length == 0 && cache.Logits is null && evaluated > 0)
+        {
+            // What follows the last token is not known (after a cut): read that one again.
+            _ids = [_all[^1]];
+            _origins = [cache.Origins[^1]];
+            cache.Truncate(evaluated - 1);
+            _note ??= "the logits after the last token were not kept: one token read again";
+        }
+
+        ReusedTokens = _promptLength - _ids.Length;
+    }
+
+    /// <summary>The state so far.</summary>
+    public KvCache Cache { get; }
+
+    /// <summary>Ends the run.</summary>
+    public CancellationToken Cancellation { get; }
+
+    /// <summary>Prompt tokens that were there already.</summary>
+    public int ReusedTokens { get; }
+
+    /// <summary>Tokens as they are chosen.</summary>
+    public ChannelReader<Token> Tokens => _tokens.Reader;
+
+    /// <summary>Why the run ended, or the error that ended it.</summary>
+    public Task<FinishReason> Outcome => _outcome.Task;
+
+    /// <summary>The prompt's ids.</summary>
+    public int[] PromptIds => [.. _all.Take(_promptLength)];
+
+    /// <summary>Generated text so far.</summary>
+    public string Text => _text;
+
+    /// <summary>Whether nothing is left to do.</summary>
+    public bool IsDone { get; private set; }
+
+    /// <summary>Tokens that wait to be computed.</summary>
+    public int Waiting => _ids.Length;
+
+    /// <summary>The next tokens to compute: the rest of the prompt up to the chunk's border on the grid, or the last sampled token.</summary>
+    public int NextCount(int chunk)
+    {
+        int start = Cache.EvaluatedLength;
+        return Math.Min(_ids.Length, chunk - start % chunk);
+    }
+
+    /// <summary>Claims slots for the next tokens.</summary>
+    public KvAppend Begin(int count, out ReadOnlySpan<int> ids)
+    {
+        ids = _ids.AsSpan(0, count);
+        int expected = _ids.Length - count + Math.Min(_options?.MaxNewTokens ?? 0, 1024);
+        return Cache.BeginAppend(ids, _origins.AsSpan(0, count), expected);
+    }
+
+    /// <summary>Whether these are the last tokens before something is chosen, so that their logits are wanted.</summary>
+    public bool IsLast(int count) => count == _ids.Length;
+
+    /// <summary>Takes note of computed tokens; chooses the next token where the logits are known.</summary>
+    public void Advance(int count)
+    {
+        _ids = _ids[count..];
+        _origins = _origins[count..];
+        if (_prefilled == 0)
+        {
+            _progress?.Report(new PrefillProgress(_promptLength - _ids.Length, _promptLength));
+        }
+
+        if (_ids.Length == 0)
+        {
+            Choose();
+        }
+    }
+
+    /// <summary>Chooses from the logits after the last token, or ends the run where there is nothing to choose.</summary>
+    public void Choose()
+    {
+        if (_prefilled == 0)
+        {
+            _prefilled = Stopwatch.GetTimestamp();
+        }
+
+        if (_options is not GenerationOptions options || _all.Count - _promptLength >= options.MaxNewTokens || _all.Count >= _contextLength)
+        {
+            Finish(FinishReason.Length);
+            return;
+        }
+
+        // The cache shares its logits with its clones; the sampler works on a copy.
+        float[] logits = Cache.Logits!;
+        _scratch ??= new float[logits.Length];
+        logits.CopyTo(_scratch, 0);
+        SampledToken sampled = _sampler!.Sample(_scratch, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_all), _promptLength, _all.Count);
+        Accept(sampled, options);
+    }
+
+    /// <summary>Ends the run.</summary>
+    public void Finish(FinishReason reason)
+    {
+        if (!IsDone)
+        {
+            IsDone = true;
+            _outcome.TrySetResult(reason);
+            _tokens.Writer.TryComplete();
+        }
+    }
+
+    /// <summary>Ends the run with an error; its cache is let go.</summary>
+    public void Fail(Exception error)
+    {
+        if (!IsDone)
+        {
+            IsDone = true;
+            Cache.Dispose();
+            _outcome.TrySetException(error);
+            _tokens.Writer.TryComplete();
+        }
+    }
+
+    /// <summary>What the run took, so far.</summary>
+    public GenerationReport Report()
+    {
+        int generated = _all.Count - _promptLength, computed = _promptLength - ReusedTokens;
+        long end = _lastToken != 0 ? _lastToken : Stopwatch.GetTimestamp(), read = _prefilled != 0 ? _prefilled : end;
+        double prefill = Seconds(_submitted, read), decode = generated == 0 ? 0 : Seconds(read, end);
+        var timings = new Timings(prefill, decode, generated == 0 ? 0 : Seconds(_submitted, _firstToken))
+        {
+            PrefillTokensPerSecond = computed > 0 && prefill > 0 ? computed / prefill : 0,
+            TokensPerSecond = generated > 1 && end > _firstToken ? (generated - 1) / Seconds(_firstToken, end) : 0,
+        };
+        return new GenerationReport(new Usage(_promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null);
+    }
+
+    private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
+
+    private void Accept(SampledToken sampled, GenerationOptions options)
+    {
+        _lastToken = Stopwatch.GetTimestamp();
+        _firstToken = _firstToken == 0 ? _lastToken : _firstToken;
+        _all.Add(sampled.Id);
+        Cache.AddPending(sampled.Id, TokenOrigin.Generated);
+        _ids = [sampled.Id];
+        _origins = [TokenOrigin.Generated];
+
+        string text = _stops.Add(_detokenizer?.Add(sampled.Id) ?? "");
+        FinishReason? reason =
+            _stops.IsStopped ? FinishReason.Stop
+            : options.EosTokenIds!.Contains(sampled.Id) ? FinishReason.Eos
+            : _all.Count - _promptLength >= options.MaxNewTokens || _all.Count >= _contextLength ? FinishReason.Length
+            : null;
+        if (reason is not null and not FinishReason.Stop)
+        {
+            // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
+            text += _stops.Add(_detokenizer?.Flush() ?? "");
+            reason = _stops.IsStopped ? FinishReason.Stop : reason;
+            text += _stops.Flush();
+        }
+
+        _text += text;
+        var token = new Token(sampled.Id, text, sampled.LogProb)
+        {
+            TopLogProbs = options.LogProbs > 0 ? _sampler!.TopLogProbs : null,
+            FinishReason = reason,
+            Report = reason is null ? null : Report(),
+        };
+        _tokens.Writer.TryWrite(token);
+        if (reason is FinishReason ended)
+        {
+            Finish(ended);
+        }
+    }
+}
