@@ -57,6 +57,7 @@ internal static class CommandLine
         {
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
+            new InspectVerb(streams),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {

@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Spectre.Console;
 
 namespace PrefixTorch.Cli.Outputs;
 
@@ -56,6 +57,37 @@ internal sealed class Output(Streams streams, bool json = false, bool quiet = fa
 
     /// <summary>Writes a JSON document on one line, whoever reads it.</summary>
     public void Line<T>(T document) => WriteLine(JsonSerializer.Serialize(document, s_compact));
+
+    /// <summary>Writes a line that stands above something, for people.</summary>
+    public void Heading(string text) => Results.Write(new Rule(Markup.Escape(text.ReplaceLineEndings(" "))).LeftJustified());
+
+    /// <summary>Writes rows: a table for people, tabs between the cells for programs. Titles that are empty are left out.</summary>
+    public void Rows(string[] titles, IEnumerable<string[]> rows)
+    {
+        if (!IsTerminal)
+        {
+            foreach (string[] row in rows)
+            {
+                WriteLine(string.Join('\t', row));
+            }
+
+            return;
+        }
+
+        var table = new Table().Border(TableBorder.Rounded);
+        table.ShowHeaders = titles.Any(title => title.Length > 0);
+        foreach (string title in titles)
+        {
+            table.AddColumn(new TableColumn(new Text(title, new Style(decoration: Decoration.Bold))));
+        }
+
+        foreach (string[] row in rows)
+        {
+            table.AddRow(row.Select(cell => new Text(cell)));
+        }
+
+        Results.Write(table);
+    }
 
     /// <summary>Tells something that is not a result.</summary>
     public void Note(string text)
