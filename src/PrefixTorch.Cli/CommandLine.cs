@@ -55,9 +55,14 @@ internal static class CommandLine
     {
         var root = new RootCommand("Continue from a prompt that was read once: Llama in C# on TorchSharp, with a KV cache that is a value.")
         {
+            new DemoVerb(streams),
+            new GenerateVerb(streams),
+            new PrefillVerb(streams),
+            new ContinueVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),
+            new LogitsVerb(streams),
         };
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {

@@ -36,19 +36,23 @@ internal sealed class LoadOptions : ModelOptions
     public Option<int?> Threads { get; }
 
     /// <summary>Loads the model that the command line names. The caller disposes it.</summary>
-    public async Task<Llama> LoadAsync(VerbCall call, CancellationToken cancellation, IReadOnlyList<string>? statePath = null)
+    /// <param name="call">The command line.</param>
+    /// <param name="cancellation">Looked at between the parts.</param>
+    /// <param name="statePath">Where parents of delta files are looked for.</param>
+    /// <param name="defaultDType">What weights, keys and values are held in where the command line does not say.</param>
+    public async Task<Llama> LoadAsync(VerbCall call, CancellationToken cancellation, IReadOnlyList<string>? statePath = null, DType? defaultDType = null)
     {
         long start = Stopwatch.GetTimestamp();
         var options = new LlamaOptions
         {
-            DType = s_dtypes[call.Get(DType) ?? Auto],
-            KvDType = s_dtypes[call.Get(KvDType) ?? Auto],
+            DType = call.Get(DType) is string dtype ? s_dtypes[dtype] : defaultDType,
+            KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),
             StatePath = statePath ?? [],
         };
         Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);
-        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads ({Machine.Description})");
+        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
         return llama;
     }
 

@@ -58,8 +58,19 @@ internal sealed class Output(Streams streams, bool json = false, bool quiet = fa
     /// <summary>Writes a JSON document on one line, whoever reads it.</summary>
     public void Line<T>(T document) => WriteLine(JsonSerializer.Serialize(document, s_compact));
 
-    /// <summary>Writes a line that stands above something, for people.</summary>
-    public void Heading(string text) => Results.Write(new Rule(Markup.Escape(text.ReplaceLineEndings(" "))).LeftJustified());
+    /// <summary>Writes a line that stands above something.</summary>
+    public void Heading(string text)
+    {
+        string line = text.ReplaceLineEndings(" ").Trim();
+        if (IsTerminal)
+        {
+            Results.Write(new Rule(Markup.Escape(line)).LeftJustified());
+        }
+        else
+        {
+            WriteLine($"--- {line}");
+        }
+    }
 
     /// <summary>Writes rows: a table for people, tabs between the cells for programs. Titles that are empty are left out.</summary>
     public void Rows(string[] titles, IEnumerable<string[]> rows)

@@ -1,5 +1,4 @@
 using PrefixTorch.Generation;
-using PrefixTorch.Sampling;
 
 namespace PrefixTorch.Cli.Outputs;
 
@@ -27,8 +26,9 @@ internal sealed record SequenceDocument(
     /// <param name="index">Its place among the results.</param>
     /// <param name="suffix">The text that was continued; null where it was given as ids.</param>
     /// <param name="continuation">What became of it.</param>
+    /// <param name="report">What it took.</param>
     /// <param name="logProbs">Whether log-probabilities were asked for.</param>
-    public static SequenceDocument Of(int index, string? suffix, Continuation continuation, bool logProbs) => new(
+    public static SequenceDocument Of(int index, string? suffix, Continuation continuation, GenerationReport report, bool logProbs) => new(
         index,
         suffix,
         continuation.PromptIds,
@@ -37,10 +37,10 @@ internal sealed record SequenceDocument(
         continuation.FinishReason.ToString().ToLowerInvariant(),
         Score: null,
         logProbs ? [.. continuation.Tokens.Select(LogProbDocument.Of)] : null,
-        continuation.Report.Usage,
-        continuation.Report.Timings,
-        continuation.Report.Reuse,
-        continuation.Report.Seed);
+        report.Usage,
+        report.Timings,
+        report.Reuse,
+        report.Seed);
 }
 
 /// <summary>A new token's log-probability, and those of the best at its place, under the model's own distribution.</summary>

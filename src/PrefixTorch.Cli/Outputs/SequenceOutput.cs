@@ -16,15 +16,15 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
         }
     }
 
-    /// <summary>Shows a sequence that has ended.</summary>
-    public void Add(string? suffix, Continuation continuation)
+    /// <summary>Shows a sequence that has ended, and what it took.</summary>
+    public void Add(string? suffix, Continuation continuation, GenerationReport report)
     {
         int index = _documents.Count;
-        _documents.Add(SequenceDocument.Of(index, suffix, continuation, logProbs));
+        _documents.Add(SequenceDocument.Of(index, suffix, continuation, report, logProbs));
         if (!output.Json)
         {
             Show(index, suffix, continuation);
-            Report(continuation.Report);
+            Tell(report);
         }
     }
 
@@ -57,7 +57,7 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
         }
     }
 
-    private void Report(GenerationReport report)
+    private void Tell(GenerationReport report)
     {
         Usage usage = report.Usage;
         Timings timings = report.Timings;

@@ -1,6 +1,5 @@
 using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Options;
-using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Generation;
 
 namespace PrefixTorch.Cli.Verbs;

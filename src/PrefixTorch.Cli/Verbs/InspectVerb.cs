@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Configuration;
@@ -68,7 +67,7 @@ internal sealed class InspectVerb : Verb
         rows.Add(("parameters", info.ParameterCount.ToString("N0", CultureInfo.InvariantCulture)));
         rows.Add(("bytes", info.TotalBytes.ToString("N0", CultureInfo.InvariantCulture)));
         rows.AddRange(Dtypes(info).Select(type => ($"bytes in {type.Key}", type.Value.ToString("N0", CultureInfo.InvariantCulture))));
-        rows.AddRange(info.Metadata.Select(entry => (entry.Key, entry.Value)));
+        rows.AddRange(info.Metadata.Where(entry => tensors || !entry.Key.StartsWith("xxh3.", StringComparison.Ordinal)).Select(entry => (entry.Key, entry.Value)));
         rows.Add(("machine", Machine.Description));
         output.Rows(["", ""], rows.Select(row => new[] { row.Name, row.Value }));
         if (tensors)
