@@ -9,6 +9,9 @@ public interface IKvCacheHost
     /// <summary>The shape and type of the keys and values that this model appends.</summary>
     internal KvLayout Layout { get; }
 
+    /// <summary>Whether caches lie in host memory, where a state file can be mapped.</summary>
+    internal bool IsOnHost { get; }
+
     /// <summary>An empty buffer on the model's device.</summary>
     internal KvBuffer Allocate(int capacity);
 

@@ -92,7 +92,10 @@ public sealed partial class KvCache : IDisposable
     /// A cache of the same sequence that is independent from here on. Copies views, never tokens: microseconds, whatever the length.
     /// The caller disposes it.
     /// </summary>
-    public KvCache Clone()
+    public KvCache Clone() => CloneFor(_host);
+
+    /// <summary>A clone that belongs to another instance of the same model.</summary>
+    internal KvCache CloneFor(IKvCacheHost host)
     {
         lock (_gate)
         {
@@ -102,7 +105,7 @@ public sealed partial class KvCache : IDisposable
                 segment.Buffer.Retain();
             }
 
-            return new KvCache(_host, _state);
+            return new KvCache(host, _state);
         }
     }
 

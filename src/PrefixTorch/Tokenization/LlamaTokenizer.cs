@@ -22,12 +22,13 @@ public sealed class LlamaTokenizer
 
     internal LlamaTokenizer(TokenizerDefinition definition)
     {
+        definition.Check();
         _definition = definition;
         _addedById = definition.AddedTokens.ToDictionary(token => token.Id);
         _addedByText = definition.AddedTokens.ToDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
         _special = definition.AddedTokens.Where(token => token.Special).ToDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
         _specialIds = [.. _special.Values];
-        VocabSize = Math.Max(definition.Vocabulary.Size, definition.AddedTokens.Select(token => token.Id + 1).DefaultIfEmpty().Max());
+        VocabSize = definition.VocabSize;
         _model = new BytePairModel(definition.Vocabulary, definition.Merges, definition.Options, _specialIds);
         _text = new TokenText(definition.Vocabulary, _addedById, definition.Text, VocabSize);
         _finder = new AddedTokenFinder(definition);

@@ -26,6 +26,11 @@ internal sealed class RegexSplitter : TextSplitter
     /// <exception cref="ArgumentException">.NET does not understand the pattern.</exception>
     public RegexSplitter(string pattern)
     {
+        if (pattern.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF'))
+        {
+            throw new ArgumentException($"it names characters beyond the basic plane: {pattern}", nameof(pattern));
+        }
+
         Pattern = pattern;
         _regex = KnownPatterns.Find(pattern) ?? new Regex(pattern, RegexOptions.CultureInvariant | RegexOptions.Compiled);
         _ignoresCase = pattern.Contains("(?i", StringComparison.Ordinal);

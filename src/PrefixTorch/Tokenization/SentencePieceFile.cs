@@ -196,7 +196,8 @@ internal sealed class SentencePieceFile
         {
             if (_pieces[id].Kind is Kind.Unknown or Kind.Control or Kind.UserDefined)
             {
-                tokens[id] = new AddedToken(id, _pieces[id].Text, Special: _pieces[id].Kind != Kind.UserDefined);
+                string text = _pieces[id].Text.Replace(SpaceMark, " ", StringComparison.Ordinal);
+                tokens[id] = new AddedToken(id, text, Special: _pieces[id].Kind != Kind.UserDefined);
             }
         }
 

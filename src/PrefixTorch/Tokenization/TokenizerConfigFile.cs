@@ -86,7 +86,7 @@ internal sealed class TokenizerConfigFile
     private string? TokenText(string name) => Property(name) switch
     {
         { ValueKind: JsonValueKind.String } text => text.GetString(),
-        { ValueKind: JsonValueKind.Object } token when token.TryGetProperty("content", out JsonElement content) => content.GetString(),
+        { ValueKind: JsonValueKind.Object } token when token.TryGetProperty("content", out JsonElement content) && content.ValueKind == JsonValueKind.String => content.GetString(),
         _ => null,
     };
 

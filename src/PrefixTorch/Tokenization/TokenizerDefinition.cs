@@ -29,6 +29,32 @@ internal sealed record TokenizerDefinition
     public IReadOnlyList<int> Suffix { get; init; } = [];
 
     public required TokenTextOptions Text { get; init; }
+
+    /// <summary>The highest id and one.</summary>
+    public int VocabSize => Math.Max(Vocabulary.Size, AddedTokens.Select(token => token.Id + 1).DefaultIfEmpty().Max());
+
+    /// <summary>Refuses what contradicts itself, whatever format it came in.</summary>
+    /// <exception cref="TokenizerException">Two added tokens share a text or an id, or an id is beyond the vocabulary.</exception>
+    public void Check()
+    {
+        HashSet<int> ids = [];
+        HashSet<string> texts = new(StringComparer.Ordinal);
+        foreach (AddedToken token in AddedTokens)
+        {
+            if (!ids.Add(token.Id) || !texts.Add(token.Content) || token.Id > Vocabulary.MaxId)
+            {
+                throw new TokenizerException($"{File}: the added token \"{token.Content}\" with the id {token.Id} is there twice, shares its id, or is beyond {Vocabulary.MaxId}.");
+            }
+        }
+
+        foreach (int id in (int[])[.. Prefix, .. Suffix, Options.UnknownId ?? 0])
+        {
+            if (id < 0 || id >= VocabSize)
+            {
+                throw new TokenizerException($"{File}: the template or the unknown token has the id {id}; the vocabulary ends at {VocabSize - 1}.");
+            }
+        }
+    }
 }
 
 /// <summary>How ids become text again: a file's <c>decoder</c>.</summary>

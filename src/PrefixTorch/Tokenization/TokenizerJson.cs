@@ -21,22 +21,16 @@ internal sealed class TokenizerJson(string file)
         {
             ReadOnlySpan<byte> byteOrderMark = [0xEF, 0xBB, 0xBF];
             var reader = new Utf8JsonReader(json.StartsWith(byteOrderMark) ? json[byteOrderMark.Length..] : json);
-            ReadFields(ref reader);
+            ReadFields(ref reader, json.Length);
+            return Combine(_model ?? throw new TokenizerException($"{file} has no model; is it a tokenizer.json?"));
         }
-        catch (Exception error) when (error is JsonException or InvalidOperationException)
+        catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
         {
             throw new TokenizerException($"{file} is broken JSON, or has a value of the wrong kind: {error.Message}", error);
         }
-
-        if (_model is null)
-        {
-            throw new TokenizerException($"{file} has no model; is it a tokenizer.json?");
-        }
-
-        return Combine(_model);
     }
 
-    private void ReadFields(ref Utf8JsonReader reader)
+    private void ReadFields(ref Utf8JsonReader reader, int bytes)
     {
         reader.Read();
         if (reader.TokenType != JsonTokenType.StartObject)
@@ -54,7 +48,7 @@ internal sealed class TokenizerJson(string file)
                     reader.Skip();
                     break;
                 case "model":
-                    _model = TokenizerJsonModel.Read(file, ref reader);
+                    _model = TokenizerJsonModel.Read(file, bytes, ref reader);
                     break;
                 case "added_tokens":
                     ReadAddedTokens(JsonElement.ParseValue(ref reader));
@@ -117,13 +111,7 @@ internal sealed class TokenizerJson(string file)
             int id = token.TryGetProperty("id", out JsonElement value) && value.TryGetInt32(out int number) && number >= 0
                 ? number
                 : throw new TokenizerException($"{file}: added_tokens has an entry without an id: {token.GetRawText()}.");
-            AddedToken read = AddedTokenJson.Read(file, "added_tokens", token, id);
-            if (_added.Exists(other => other.Id == id || other.Content == read.Content))
-            {
-                throw new TokenizerException($"{file}: added_tokens lists \"{read.Content}\" with the id {id}, and one of the two is there already.");
-            }
-
-            _added.Add(read);
+            _added.Add(AddedTokenJson.Read(file, "added_tokens", token, id));
         }
     }
 

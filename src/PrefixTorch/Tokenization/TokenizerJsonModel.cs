@@ -14,16 +14,22 @@ internal sealed class TokenizerJsonModel
     private bool _hasVocabulary;
     private char[] _buffer = new char[1024];
 
-    private TokenizerJsonModel(string file) => _file = file;
-
-    public Vocabulary Vocabulary { get; } = new(1 << 15);
-
-    public MergeTable Merges { get; } = new(1 << 16);
-
-    /// <summary>Reads the object that the reader stands on.</summary>
-    public static TokenizerJsonModel Read(string file, ref Utf8JsonReader reader)
+    private TokenizerJsonModel(string file, int bytes)
     {
-        var model = new TokenizerJsonModel(file);
+        // Guesses that spare growing: a token and its merges take some hundred bytes of the file.
+        _file = file;
+        Vocabulary = new Vocabulary(bytes / 128);
+        Merges = new MergeTable(bytes / 64);
+    }
+
+    public Vocabulary Vocabulary { get; }
+
+    public MergeTable Merges { get; }
+
+    /// <summary>Reads the object that the reader stands on, in a file of so many bytes.</summary>
+    public static TokenizerJsonModel Read(string file, int bytes, ref Utf8JsonReader reader)
+    {
+        var model = new TokenizerJsonModel(file, bytes);
         model.ReadFields(ref reader);
         return model;
     }

@@ -4,7 +4,7 @@ namespace PrefixTorch.Tokenization;
 internal sealed class Vocabulary
 {
     /// <summary>Ids beyond this are taken for damage: an array over them would not fit in memory.</summary>
-    private const int MaxId = 1 << 24;
+    public const int MaxId = 1 << 22;
 
     private readonly Dictionary<string, int> _ids;
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _idsBySpan;

@@ -59,6 +59,8 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
     KvIdentity IKvCacheHost.Identity { get; } = new("test", "", "", "");
 
+    bool IKvCacheHost.IsOnHost => true;
+
     KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(Layout, capacity);
 
     void IKvCacheHost.Evaluate(KvCache cache) => Append(cache, [.. cache.Pending.Select(pending => pending.Id)]);

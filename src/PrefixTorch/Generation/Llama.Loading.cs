@@ -1,0 +1,76 @@
+using PrefixTorch.Checkpoints;
+using PrefixTorch.Configuration;
+using PrefixTorch.Memory;
+using PrefixTorch.Tokenization;
+
+namespace PrefixTorch.Generation;
+
+/// <content>From a folder to a model.</content>
+public sealed partial class Llama
+{
+    private static readonly string[] s_tokenizerFiles = ["tokenizer.json", "tokenizer.model"];
+
+    /// <summary>
+    /// Loads a folder as Hugging Face publishes it: config.json, safetensors in one file or in shards, a tokenizer. Weights are mapped, so that
+    /// loading takes no time and little memory; the first pass reads them.
+    /// </summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="options">Dtypes, device, threads.</param>
+    /// <param name="cancellationToken">Looked at between the parts.</param>
+    /// <returns>The model; the caller disposes it.</returns>
+    /// <exception cref="PrefixTorchException">What is missing or not understood, by name.</exception>
+    public static Task<Llama> LoadAsync(string folder, LlamaOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        return Task.Run(() => Load(folder, options ?? new(), cancellationToken), cancellationToken);
+    }
+
+    private static Llama Load(string folder, LlamaOptions options, CancellationToken cancellationToken)
+    {
+        Check(options);
+        if (!Directory.Exists(folder))
+        {
+            throw new PrefixTorchException($"There is no folder {Path.GetFullPath(folder)}; give the folder of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json).");
+        }
+
+        LlamaConfig config = LlamaConfig.Load(folder);
+        GenerationConfig generationConfig = GenerationConfig.Load(folder, config);
+        LibTorch.EnsureLoaded();
+        cancellationToken.ThrowIfCancellationRequested();
+        Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
+        Checkpoint? checkpoint = null;
+        try
+        {
+            checkpoint = Checkpoint.Open(folder);
+            return new Llama(folder, options, config, generationConfig, tokenizer.GetAwaiter().GetResult(), checkpoint);
+        }
+        catch
+        {
+            checkpoint?.Dispose();
+            throw;
+        }
+    }
+
+    private static void Check(LlamaOptions options)
+    {
+        CheckHeld("dtype", options.DType);
+        CheckHeld("KV dtype", options.KvDType);
+        if (options.Threads is < 1 or > 1024)
+        {
+            throw new PrefixTorchException($"{options.Threads} threads were asked for; there must be at least 1 and at most 1024.");
+        }
+
+        if (options.PrefillChunk is < 1 or > 8192)
+        {
+            throw new PrefixTorchException($"A prefill chunk of {options.PrefillChunk} tokens was asked for; it must be at least 1 and at most 8192.");
+        }
+    }
+
+    private static void CheckHeld(string what, DType? dtype)
+    {
+        if (dtype is not (null or DType.Float32 or DType.BFloat16 or DType.Float16))
+        {
+            throw new PrefixTorchException($"The {what} {dtype.Value.Name()} was asked for; this version holds float32, bfloat16 and float16.");
+        }
+    }
+}

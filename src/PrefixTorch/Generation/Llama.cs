@@ -1,0 +1,188 @@
+using System.Globalization;
+using System.IO.Hashing;
+using System.Text;
+using PrefixTorch.Caching;
+using PrefixTorch.Checkpoints;
+using PrefixTorch.Configuration;
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+using PrefixTorch.Model;
+using PrefixTorch.Model.Operations;
+using PrefixTorch.Tokenization;
+using TorchSharp;
+
+namespace PrefixTorch.Generation;
+
+/// <summary>
+/// A loaded Llama: reads prompts once, into caches that the caller holds, and continues from them as often as he likes.
+/// </summary>
+/// <remarks>
+/// <para>Thread-safe. Calls from many threads run side by side, in shared steps of one engine thread.</para>
+/// <para>
+/// A call never changes a cache that was passed in: it works on a clone, made before it returns, so the caller may dispose his at once. What a
+/// call returns the caller disposes; nothing else outlives the call, also when it is cancelled or throws. Caches may outlive the model; they
+/// can then be read, cut and cloned.
+/// </para>
+/// </remarks>
+public sealed partial class Llama : IKvCacheHost, IDisposable
+{
+    private readonly LlamaModel _model;
+    private readonly KernelPool _pool;
+    private readonly IDisposable _operations;
+    private readonly Engine _engine;
+    private readonly LlamaTokenizer? _tokenizer;
+    private readonly Lazy<KvIdentity> _identity;
+    private readonly torch.Device? _device;
+    private readonly KvLayout _layout;
+    private readonly Checkpoint _checkpoint;
+    private int _disposed;
+
+    private Llama(string folder, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
+    {
+        Folder = Path.GetFullPath(folder);
+        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
+        Config = config;
+        GenerationConfig = generationConfig;
+        _tokenizer = tokenizer;
+        _checkpoint = checkpoint;
+        _device = ParseDevice(options.Device);
+        _pool = new KernelPool(options.Threads ?? Environment.ProcessorCount);
+        try
+        {
+            _model = LlamaWeights.Load(checkpoint, config, options.DType, _pool);
+        }
+        catch
+        {
+            _pool.Dispose();
+            throw;
+        }
+
+        DType held = _model.EmbedTokens.DType;
+        DType kept = options.KvDType ?? held;
+        _layout = new KvLayout(config.NumHiddenLayers, config.NumKeyValueHeads, config.HeadDim, kept);
+        Options = options with { DType = held, KvDType = kept, Threads = _pool.Threads };
+        _identity = new Lazy<KvIdentity>(Identify, LazyThreadSafetyMode.ExecutionAndPublication);
+
+        RopeFrequencies rope = RopeFrequencies.Compute(config);
+        var rotary = new RotaryEmbedding(rope.InverseFrequencies.ToArray(), rope.AttentionScaling);
+        Func<Step, CancellationToken, float[]> forward;
+        if (_device is null)
+        {
+            DType many = HostOperations.ManyDType(_model.Matrices);
+            var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, many);
+            Arithmetic = $"{many.Name()} products, {Cpu.Description}";
+            forward = (step, cancellation) => _model.Forward(operations, step, cancellation: cancellation);
+            _operations = operations;
+        }
+        else
+        {
+            var operations = new TorchOperations(config, rotary, _device, held);
+            Arithmetic = $"{held.Name()} on {_device}";
+            forward = (step, cancellation) => _model.Forward(operations, step, cancellation: cancellation);
+            _operations = operations;
+        }
+
+        _engine = new Engine(forward, config.VocabSize, options.PrefillChunk, () => torch.set_num_threads(_pool.Threads));
+    }
+
+    /// <summary>The folder the model was loaded from.</summary>
+    public string Folder { get; }
+
+    /// <summary>The folder's name.</summary>
+    public string Name { get; }
+
+    /// <summary>The resolved <c>config.json</c>.</summary>
+    public LlamaConfig Config { get; }
+
+    /// <summary>The <c>generation_config.json</c>.</summary>
+    public GenerationConfig GenerationConfig { get; }
+
+    /// <summary>The options, with what was chosen filled in.</summary>
+    public LlamaOptions Options { get; }
+
+    /// <summary>What the arithmetic runs in, for people.</summary>
+    public string Arithmetic { get; }
+
+    /// <summary>Whether the model came with a tokenizer.</summary>
+    public bool HasTokenizer => _tokenizer is not null;
+
+    /// <summary>The tokenizer.</summary>
+    /// <exception cref="PrefixTorchException">The model came without one.</exception>
+    public LlamaTokenizer Tokenizer => _tokenizer
+        ?? throw new PrefixTorchException($"{Folder} has no tokenizer.json or tokenizer.model, so text cannot become ids; add the file, or give ids.");
+
+    /// <summary>Bytes of the weights as they are held.</summary>
+    public long WeightBytes => _model.Matrices.Sum(matrix => matrix.ByteCount);
+
+    /// <summary>Parameters of the matrices.</summary>
+    public long MatrixParameters => _model.Matrices.Sum(matrix => (long)matrix.Rows * matrix.Columns);
+
+    /// <summary>The shape and type of a token's keys and values.</summary>
+    public KvLayout Layout => _layout;
+
+    KvIdentity IKvCacheHost.Identity => _identity.Value;
+
+    KvLayout IKvCacheHost.Layout => _layout;
+
+    bool IKvCacheHost.IsOnHost => _device is null;
+
+    KvBuffer IKvCacheHost.Allocate(int capacity) =>
+        _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
+
+    void IKvCacheHost.Evaluate(KvCache cache) => _engine.CallAsync(() =>
+    {
+        (int Id, TokenOrigin Origin)[] pending = cache.Pending;
+        if (pending.Length > 0)
+        {
+            _engine.Compute(cache, [.. pending.Select(token => token.Id)], [.. pending.Select(token => token.Origin)], allLogits: false);
+        }
+
+        return true;
+    }).GetAwaiter().GetResult();
+
+    /// <summary>Ends the engine and frees the weights. Calls under way fail; caches live on.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) == 0)
+        {
+            _engine.Dispose();
+            _operations.Dispose();
+            _model.Dispose();
+            _checkpoint.Dispose();
+            _pool.Dispose();
+        }
+    }
+
+    private static torch.Device? ParseDevice(string name)
+    {
+        if (name == "cpu")
+        {
+            return null;
+        }
+
+        string[] parts = name.Split(':');
+        if (parts[0] != "cuda" || parts.Length > 2 || (parts.Length == 2 && !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out _)))
+        {
+            throw new PrefixTorchException($"There is no device '{name}'; name cpu, cuda or cuda:n.");
+        }
+
+        if (!torch.cuda.is_available())
+        {
+            throw new PrefixTorchException($"Device '{name}' was asked for, and libtorch finds no CUDA here: build with -p:TorchBackend=cuda on a machine that has a GPU, or use cpu.");
+        }
+
+        int index = parts.Length == 2 ? int.Parse(parts[1], CultureInfo.InvariantCulture) : 0;
+        return index < torch.cuda.device_count()
+            ? new torch.Device(DeviceType.CUDA, index)
+            : throw new PrefixTorchException($"Device '{name}' was asked for, and there are {torch.cuda.device_count()} (from cuda:0).");
+    }
+
+    private KvIdentity Identify()
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        RopeFrequencies rope = RopeFrequencies.Compute(Config);
+        string angles = string.Join(' ', rope.InverseFrequencies.ToArray().Append(rope.AttentionScaling).Select(value => BitConverter.SingleToInt32Bits(value).ToString("x8", CultureInfo.InvariantCulture)));
+        string ropePrint = Convert.ToHexStringLower(XxHash128.Hash(Encoding.ASCII.GetBytes(angles)));
+        return new KvIdentity(Name, CheckpointFingerprint.Compute(_checkpoint), ropePrint, _tokenizer?.Fingerprint ?? "");
+    }
+}
