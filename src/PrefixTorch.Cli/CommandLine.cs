@@ -64,6 +64,11 @@ internal static class CommandLine
             new InspectVerb(streams),
             new LogitsVerb(streams),
         };
+        foreach (Verb verb in root.Subcommands.Cast<Verb>())
+        {
+            verb.AddOutputOptions();
+        }
+
         foreach (HelpOption help in root.Options.OfType<HelpOption>())
         {
             help.Action = new HelpWithExamples((HelpAction)help.Action!);

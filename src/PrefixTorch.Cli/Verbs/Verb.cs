@@ -8,7 +8,6 @@ namespace PrefixTorch.Cli.Verbs;
 /// <summary>One verb of the command line: its options, its help, and what it does.</summary>
 internal abstract class Verb : Command
 {
-    private readonly Streams _streams;
     private readonly OutputOptions _output = new();
 
     /// <summary>Describes a verb.</summary>
@@ -18,7 +17,6 @@ internal abstract class Verb : Command
     /// <param name="examples">What follows the word in lines that one would type.</param>
     protected Verb(Streams streams, string name, string description, params string[] examples) : base(name, description)
     {
-        _streams = streams;
         Examples = examples;
         SetAction((parsed, cancellation) =>
         {
@@ -34,10 +32,13 @@ internal abstract class Verb : Command
     /// <returns>The exit code.</returns>
     protected abstract Task<int> RunAsync(VerbCall call, CancellationToken cancellation);
 
-    /// <summary>Adds options that verbs share; those of output come last and with every verb.</summary>
+    /// <summary>Adds the options that every verb has, which help shows last.</summary>
+    public void AddOutputOptions() => Use(_output);
+
+    /// <summary>Adds options that verbs share.</summary>
     protected void Use(params OptionSet[] sets)
     {
-        foreach (Option option in sets.Append(_output).SelectMany(set => set))
+        foreach (Option option in sets.SelectMany(set => set))
         {
             Add(option);
         }
