@@ -1,0 +1,68 @@
+using PrefixTorch.Generation;
+
+namespace PrefixTorch.Cli.Outputs;
+
+/// <summary>Shows sequences: the only one as it grows, several one after another, or all as one JSON document.</summary>
+internal sealed class SequenceOutput(Output output, string model, bool single, bool logProbs)
+{
+    private readonly List<SequenceDocument> _documents = [];
+
+    /// <summary>Shows a new token of the only sequence.</summary>
+    public void Stream(Token token)
+    {
+        if (single && !output.Json)
+        {
+            output.Write(token.Text);
+        }
+    }
+
+    /// <summary>Shows a sequence that has ended, and what it took.</summary>
+    public void Add(string? suffix, Continuation continuation, GenerationReport report)
+    {
+        int index = _documents.Count;
+        _documents.Add(SequenceDocument.Of(index, suffix, continuation, report, logProbs));
+        if (!output.Json)
+        {
+            Show(index, suffix, continuation);
+            Tell(report);
+        }
+    }
+
+    /// <summary>Ends the output.</summary>
+    /// <returns>The exit code.</returns>
+    public int End()
+    {
+        if (output.Json)
+        {
+            output.Document(new GenerationDocument(model, _documents));
+        }
+
+        return _documents.Exists(document => document.FinishReason == "cancelled") ? ExitCode.Interrupted : ExitCode.Done;
+    }
+
+    private void Show(int index, string? suffix, Continuation continuation)
+    {
+        if (!single)
+        {
+            if (output.IsTerminal)
+            {
+                output.Heading($"{index + 1}. {suffix}");
+            }
+
+            output.WriteLine(continuation.Text);
+        }
+        else if (output.IsTerminal)
+        {
+            output.WriteLine();
+        }
+    }
+
+    private void Tell(GenerationReport report)
+    {
+        Usage usage = report.Usage;
+        Timings timings = report.Timings;
+        string seed = report.Seed is { } drawn ? $"; seed {drawn}" : "";
+        string reuse = report.Reuse is { } note ? $"; {note}" : "";
+        output.Note($"{usage.PromptTokens} prompt tokens ({usage.ReusedTokens} reused, {usage.ComputedTokens} read in {timings.PrefillSeconds:F2} s), {usage.GeneratedTokens} new ones at {timings.TokensPerSecond:F1} a second{seed}{reuse}");
+    }
+}
