@@ -21,7 +21,16 @@ internal abstract unsafe class KernelSet
     };
 
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
-    public abstract void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+    public abstract void Linear(DType type, byte* weight, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+
+    /// <inheritdoc cref="Int4Kernel{TVectors, TVector}.Run"/>
+    public abstract void LinearInt4(byte* codes, uint* numbers, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+
+    /// <inheritdoc cref="Int4Kernel{TVectors, TVector}.Widen"/>
+    public abstract void WidenInt4(byte* codes, uint* numbers, int columns, DType toType, byte* to);
+
+    /// <inheritdoc cref="RowKernels{TVectors, TVector}.WidenInt8"/>
+    public abstract void WidenInt8(byte* codes, float scale, int columns, DType toType, byte* to);
 
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Convert"/>
     public abstract void Convert(DType fromType, byte* from, DType toType, byte* to, long count);
@@ -54,21 +63,57 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
 {
     public override Isa Isa => isa;
 
-    public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
+    public override void Linear(DType type, byte* weight, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
         switch (type)
         {
             case DType.Float32:
-                LinearKernel<TVectors, TVector, Float32Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, Float32Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             case DType.BFloat16:
-                LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             case DType.Float16:
-                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
+                break;
+            case DType.Int8:
+                LinearKernel<TVectors, TVector, Int8Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             default:
                 throw NoKernel(type);
+        }
+    }
+
+    public override void LinearInt4(byte* codes, uint* numbers, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
+        Int4Kernel<TVectors, TVector>.Run(codes, numbers, bias, columns, first, end, x, xStride, rows, y, yStride);
+
+    public override void WidenInt4(byte* codes, uint* numbers, int columns, DType toType, byte* to)
+    {
+        switch (toType)
+        {
+            case DType.Float32:
+                Int4Kernel<TVectors, TVector>.Widen<Float32Element>(codes, numbers, columns, to);
+                break;
+            case DType.BFloat16:
+                Int4Kernel<TVectors, TVector>.Widen<BFloat16Element>(codes, numbers, columns, to);
+                break;
+            default:
+                throw NoKernel(toType);
+        }
+    }
+
+    public override void WidenInt8(byte* codes, float scale, int columns, DType toType, byte* to)
+    {
+        switch (toType)
+        {
+            case DType.Float32:
+                RowKernels<TVectors, TVector>.WidenInt8<Float32Element>(codes, scale, columns, to);
+                break;
+            case DType.BFloat16:
+                RowKernels<TVectors, TVector>.WidenInt8<BFloat16Element>(codes, scale, columns, to);
+                break;
+            default:
+                throw NoKernel(toType);
         }
     }
 

@@ -25,6 +25,14 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Widens IEEE half precision, subnormals and infinities included.</summary>
     static abstract TVector LoadFloat16(ushort* from);
 
+    /// <summary>Converts signed bytes.</summary>
+    static abstract TVector LoadInt8(sbyte* from);
+
+    /// <summary>
+    /// Unpacks as many bytes as a register has floats: <c>code × scale + minimum</c> of the lower and of the upper four bits of each.
+    /// </summary>
+    static abstract void LoadInt4(byte* from, TVector scale, TVector minimum, out TVector lower, out TVector upper);
+
     static abstract void Store(TVector value, float* to);
 
     /// <summary>Rounds to bf16, ties to even.</summary>
@@ -71,6 +79,20 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
         Vector512<uint> scaled = (magnitude.AsSingle() * Vector512.Create(HalfBits.Rescale)).AsUInt32();
         Vector512<uint> special = Vector512.GreaterThan(magnitude.AsInt32(), Vector512.Create(HalfBits.LastFinite)).AsUInt32() & Vector512.Create(0x7f800000u);
         return (scaled | special | ((bits & Vector512.Create(0x8000u)) << 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadInt4(byte* from, Vector512<float> scale, Vector512<float> minimum, out Vector512<float> lower, out Vector512<float> upper)
+    {
+        // A table of all sixteen values, looked up by the lowest four bits of each lane: no masking, no conversion.
+        Vector512<float> codes = Vector512.Create(0f, 1f, 2f, 3f, 4f, 5f, 6f, 7f, 8f, 9f, 10f, 11f, 12f, 13f, 14f, 15f);
+        Vector512<float> table = Avx512F.FusedMultiplyAdd(codes, scale, minimum);
+        Vector512<int> bytes = Avx512F.ConvertToVector512Int32(Vector128.Load(from));
+        lower = Avx512F.PermuteVar16x32(table, bytes);
+        upper = Avx512F.PermuteVar16x32(table, bytes >>> 4);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -135,6 +157,17 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadInt4(byte* from, Vector256<float> scale, Vector256<float> minimum, out Vector256<float> lower, out Vector256<float> upper)
+    {
+        Vector256<int> bytes = Avx2.ConvertToVector256Int32(from);
+        lower = Fma.MultiplyAdd(Avx.ConvertToVector256Single(bytes & Vector256.Create(15)), scale, minimum);
+        upper = Fma.MultiplyAdd(Avx.ConvertToVector256Single(bytes >>> 4), scale, minimum);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<float> value, float* to) => value.Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -193,6 +226,17 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         Vector128<uint> scaled = (magnitude.AsSingle() * Vector128.Create(HalfBits.Rescale)).AsUInt32();
         Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(HalfBits.LastFinite)).AsUInt32() & Vector128.Create(0x7f800000u);
         return (scaled | special | ((bits & Vector128.Create(0x8000u)) << 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadInt8(sbyte* from) => Vector128.Create((float)from[0], from[1], from[2], from[3]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadInt4(byte* from, Vector128<float> scale, Vector128<float> minimum, out Vector128<float> lower, out Vector128<float> upper)
+    {
+        Vector128<int> bytes = Vector128.Create((int)from[0], from[1], from[2], from[3]);
+        lower = (Vector128.ConvertToSingle(bytes & Vector128.Create(15)) * scale) + minimum;
+        upper = (Vector128.ConvertToSingle(bytes >>> 4) * scale) + minimum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
