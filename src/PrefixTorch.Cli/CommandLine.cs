@@ -39,13 +39,20 @@ internal static class CommandLine
             await streams.Err.WriteLineAsync($"{Name}: interrupted").ConfigureAwait(false);
             return ExitCode.Interrupted;
         }
-        catch (Exception error) when (error is UsageException or ArgumentException)
+        catch (UsageException error)
         {
             return await ReportUsageAsync(streams, parsed, error.Message).ConfigureAwait(false);
         }
         catch (Exception error) when (error is PrefixTorchException or IOException or UnauthorizedAccessException or OutOfMemoryException)
         {
             await streams.Err.WriteLineAsync($"{Name}: {OneLine(error.Message)}").ConfigureAwait(false);
+            return ExitCode.Failed;
+        }
+        catch (Exception error)
+        {
+            // Not foreseen, so an error of the program: one line for who uses it, all of it for who looks for it.
+            bool verbose = args.Contains("-v") || args.Contains("--verbose");
+            await streams.Err.WriteLineAsync(verbose ? $"{Name}: {error}" : $"{Name}: unexpected {error.GetType().Name}: {OneLine(error.Message)} (-v tells where; please report it)").ConfigureAwait(false);
             return ExitCode.Failed;
         }
     }

@@ -19,12 +19,21 @@ internal sealed class LoadOptions : ModelOptions
         ["float16"] = Memory.DType.Float16,
     };
 
+    private Option<string?>? _generationConfig;
+
     public LoadOptions()
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored.", [.. s_dtypes.Keys]);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
+    }
+
+    /// <summary>Adds the option for verbs that choose tokens.</summary>
+    public LoadOptions WithGenerationConfig()
+    {
+        _generationConfig = Text("--generation-config", "FILE", "Defaults of sampling and end tokens, instead of the checkpoint's generation_config.json.");
+        return this;
     }
 
     public Option<string?> DType { get; }
@@ -49,6 +58,7 @@ internal sealed class LoadOptions : ModelOptions
             KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),
+            GenerationConfigFile = _generationConfig is null ? null : call.Get(_generationConfig),
             StatePath = statePath ?? [],
         };
         Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);

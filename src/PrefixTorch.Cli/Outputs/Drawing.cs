@@ -30,13 +30,17 @@ internal sealed class Drawing
         // What is not a terminal has no width: tables are as wide as they need to be.
         private const int Unbounded = 4096;
 
+        // A terminal that does not say how large it is.
+        private const int UsualWidth = 80;
+        private const int UsualHeight = 24;
+
         public TextWriter Writer => writer;
 
         public bool IsTerminal => isTerminal;
 
-        public int Width => isTerminal ? System.Console.WindowWidth : Unbounded;
+        public int Width => !isTerminal ? Unbounded : System.Console.WindowWidth is > 0 and int width ? width : UsualWidth;
 
-        public int Height => isTerminal ? System.Console.WindowHeight : 24;
+        public int Height => isTerminal && System.Console.WindowHeight is > 0 and int height ? height : UsualHeight;
 
         public void SetEncoding(Encoding encoding)
         {

@@ -3,29 +3,58 @@ using Spectre.Console;
 
 namespace PrefixTorch.Cli.Outputs;
 
-/// <summary>How far a prompt has been read, as a bar on standard error.</summary>
-internal static class PrefillBar
+/// <summary>
+/// How far a prompt has been read, as a bar on standard error. It appears with the first chunk of several and goes with the last: a
+/// short prompt shows none, and text that follows has the terminal for itself.
+/// </summary>
+internal sealed class PrefillBar(Output output) : IProgress<PrefillProgress>, IDisposable
 {
-    /// <summary>Runs something that reads a prompt, and shows how far it is.</summary>
-    public static async Task<T> WatchAsync<T>(Output output, Func<IProgress<PrefillProgress>?, Task<T>> read)
+    private readonly TaskCompletionSource _read = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _gate = new();
+    private Task? _shown;
+    private ProgressTask? _bar;
+
+    public void Report(PrefillProgress value)
     {
-        if (!output.ShowsProgress)
+        if (value.Done >= value.Total)
         {
-            return await read(null).ConfigureAwait(false);
+            Dispose();
+            return;
         }
 
-        return await output.Progress.Console.Progress()
-            .AutoClear(true)
-            .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
-            .StartAsync(context => read(new Watcher(context.AddTask("reading")))).ConfigureAwait(false);
-    }
-
-    private sealed class Watcher(ProgressTask task) : IProgress<PrefillProgress>
-    {
-        public void Report(PrefillProgress value)
+        lock (_gate)
         {
-            task.MaxValue = Math.Max(1, value.Total);
-            task.Value = value.Done;
+            if (output.ShowsProgress && !_read.Task.IsCompleted)
+            {
+                _shown ??= Task.Run(() => ShowAsync(value));
+            }
+        }
+
+        if (_bar is not null)
+        {
+            _bar.Value = value.Done;
         }
     }
+
+    /// <summary>Takes the bar away. May be called again.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _read.TrySetResult();
+        }
+
+        _shown?.GetAwaiter().GetResult();
+    }
+
+    private Task ShowAsync(PrefillProgress first) => output.Progress.Console.Progress()
+        .AutoClear(true)
+        .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+        .StartAsync(context =>
+        {
+            ProgressTask bar = context.AddTask("reading", maxValue: first.Total);
+            bar.Value = first.Done;
+            _bar = bar;
+            return _read.Task;
+        });
 }

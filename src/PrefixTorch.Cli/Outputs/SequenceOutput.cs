@@ -37,7 +37,13 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
             output.Document(new GenerationDocument(model, _documents));
         }
 
-        return _documents.Exists(document => document.FinishReason == "cancelled") ? ExitCode.Interrupted : ExitCode.Done;
+        if (!_documents.Exists(document => document.FinishReason == "cancelled"))
+        {
+            return ExitCode.Done;
+        }
+
+        output.Note("interrupted");
+        return ExitCode.Interrupted;
     }
 
     private void Show(int index, string? suffix, Continuation continuation)

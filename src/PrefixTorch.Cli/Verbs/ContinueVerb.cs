@@ -15,7 +15,7 @@ internal sealed class ContinueVerb : Verb
     private readonly SaveOptions _save = new(required: false);
     private readonly SampleOptions _sample = new();
     private readonly SuffixOptions _text = new();
-    private readonly LoadOptions _load = new();
+    private readonly LoadOptions _load = new LoadOptions().WithGenerationConfig();
 
     public ContinueVerb(Streams streams)
         : base(streams, "continue", "Go on from a saved state; the state stays as it is.", "--state question.safetensors --suffix \" The three main types are:\"", "--state question.safetensors --suffix \" Supervised\" --suffix \" Unsupervised\" --json", "--state question.safetensors --suffix \" Yes.\" --save answer.safetensors")

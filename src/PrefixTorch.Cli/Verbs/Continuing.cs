@@ -49,16 +49,17 @@ internal static class Continuing
         }
     }
 
-    private static Task<KvCache> ReadAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, CancellationToken cancellation)
+    private static async Task<KvCache> ReadAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, CancellationToken cancellation)
     {
         var reading = new PrefillOptions { ParseSpecial = options.ParseSpecial, Boundary = options.Boundary };
-        return PrefillBar.WatchAsync(call.Output, progress => (prefix, prompt.Text) switch
+        using var bar = new PrefillBar(call.Output);
+        return await ((prefix, prompt.Text) switch
         {
-            (null, string text) => llama.PrefillAsync(text, reading, progress, cancellation),
-            (null, null) => llama.PrefillAsync(prompt.Ids!, reading, progress, cancellation),
-            (_, string text) => llama.AppendAsync(prefix, text, reading, progress, cancellation),
-            _ => llama.AppendAsync(prefix, prompt.Ids!, reading, progress, cancellation),
-        });
+            (null, string text) => llama.PrefillAsync(text, reading, bar, cancellation),
+            (null, null) => llama.PrefillAsync(prompt.Ids!, reading, bar, cancellation),
+            (_, string text) => llama.AppendAsync(prefix, text, reading, bar, cancellation),
+            _ => llama.AppendAsync(prefix, prompt.Ids!, reading, bar, cancellation),
+        }).ConfigureAwait(false);
     }
 
     // What the reading took is the first sample's; the others had it for nothing.
@@ -69,11 +70,15 @@ internal static class Continuing
         {
             Usage = report.Usage with { ReusedTokens = reused, ComputedTokens = report.Usage.PromptTokens - reused },
             Timings = report.Timings with { PrefillSeconds = seconds, TimeToFirstTokenSeconds = seconds + report.Timings.TimeToFirstTokenSeconds },
+            Reuse = prefix is not null && reused < prefix.Length ? $"the tokenizer merges across the border: {prefix.Length - reused} of the prefix's tokens read again" : report.Reuse,
         };
     }
 
-    private static Task<Continuation> ContinueAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, SequenceOutput output, CancellationToken cancellation) =>
-        prompt.Text is string text
-            ? llama.ContinueAsync(prefix, text, options, output.Stream, cancellationToken: cancellation)
-            : llama.ContinueAsync(prefix, prompt.Ids!, options, output.Stream, cancellationToken: cancellation);
+    private static async Task<Continuation> ContinueAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, SequenceOutput output, CancellationToken cancellation)
+    {
+        using var bar = new PrefillBar(call.Output);
+        return await (prompt.Text is string text
+            ? llama.ContinueAsync(prefix, text, options, output.Stream, bar, cancellation)
+            : llama.ContinueAsync(prefix, prompt.Ids!, options, output.Stream, bar, cancellation)).ConfigureAwait(false);
+    }
 }

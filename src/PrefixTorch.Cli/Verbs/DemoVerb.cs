@@ -45,7 +45,8 @@ internal sealed class DemoVerb : Verb
 
             // 1. The prompt is read once.
             start = Stopwatch.GetTimestamp();
-            using KvCache question = await PrefillBar.WatchAsync(call.Output, progress => llama.PrefillAsync(prompt ?? texts.Prompt, progress: progress, cancellationToken: cancellation)).ConfigureAwait(false);
+            using var bar = new PrefillBar(call.Output);
+            using KvCache question = await llama.PrefillAsync(prompt ?? texts.Prompt, progress: bar, cancellationToken: cancellation).ConfigureAwait(false);
             double readSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             output.Read(llama, loadSeconds, prompt ?? texts.Prompt, question, readSeconds);
 

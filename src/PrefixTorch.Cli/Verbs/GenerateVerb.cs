@@ -10,7 +10,7 @@ internal sealed class GenerateVerb : Verb
     private readonly PromptOptions _prompt = new();
     private readonly SampleOptions _sample = new();
     private readonly TextOptions _text = new();
-    private readonly LoadOptions _load = new();
+    private readonly LoadOptions _load = new LoadOptions().WithGenerationConfig();
     private readonly SaveOptions _save = new(required: false);
 
     public GenerateVerb(Streams streams)

@@ -27,9 +27,10 @@ internal sealed class PrefillVerb : Verb
         using Llama llama = await _load.LoadAsync(call, cancellation).ConfigureAwait(false);
         var options = new PrefillOptions { ParseSpecial = call.Get(_text.Special), KeepOnCancel = true };
         long start = Stopwatch.GetTimestamp();
-        using KvCache cache = await PrefillBar.WatchAsync(call.Output, progress => prompt.Text is string text
-            ? llama.PrefillAsync(text, options, progress, cancellation)
-            : llama.PrefillAsync(prompt.Ids!, options, progress, cancellation)).ConfigureAwait(false);
+        using var bar = new PrefillBar(call.Output);
+        using KvCache cache = await (prompt.Text is string text
+            ? llama.PrefillAsync(text, options, bar, cancellation)
+            : llama.PrefillAsync(prompt.Ids!, options, bar, cancellation)).ConfigureAwait(false);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         call.Output.Note($"{cache.Length} tokens read in {seconds:F2} s ({cache.Length / seconds:F0} a second)");
         _save.Keep(call, cache);

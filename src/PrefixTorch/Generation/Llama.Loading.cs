@@ -34,7 +34,7 @@ public sealed partial class Llama
         }
 
         LlamaConfig config = LlamaConfig.Load(folder);
-        GenerationConfig generationConfig = GenerationConfig.Load(folder, config);
+        GenerationConfig generationConfig = options.GenerationConfigFile is string file ? ReadGenerationConfig(file, config) : GenerationConfig.Load(folder, config);
         LibTorch.EnsureLoaded();
         cancellationToken.ThrowIfCancellationRequested();
         Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
@@ -48,6 +48,18 @@ public sealed partial class Llama
         {
             checkpoint?.Dispose();
             throw;
+        }
+    }
+
+    private static GenerationConfig ReadGenerationConfig(string path, LlamaConfig config)
+    {
+        try
+        {
+            return GenerationConfig.Parse(File.ReadAllBytes(path), config, path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new PrefixTorchException($"The generation config {path} cannot be read: {error.Message}", error);
         }
     }
 

@@ -20,6 +20,9 @@ public sealed record LlamaOptions
     /// <summary>Tokens read in one forward pass at most; chunks lie on a fixed grid of absolute positions.</summary>
     public int PrefillChunk { get; init; } = 512;
 
+    /// <summary>A file to take the defaults of sampling and the end tokens from, instead of the checkpoint's <c>generation_config.json</c>.</summary>
+    public string? GenerationConfigFile { get; init; }
+
     /// <summary>Folders where the parents of delta state files are looked for, after the file's own.</summary>
     public IReadOnlyList<string> StatePath { get; init; } = [];
 }

@@ -103,6 +103,18 @@ public class GenerationVerbTests
     }
 
     [Fact]
+    public async Task AGenerationConfigOfOnesOwnReplacesTheCheckpoints()
+    {
+        using var folder = new TemporaryFolder();
+        int[] golden = Ids(s_golden.GetProperty("runs")[4], "greedy_ids");
+        string file = folder.Write("own.json", $"{{\"do_sample\": false, \"eos_token_id\": {golden[3]}, \"max_new_tokens\": 9}}");
+        JsonElement sequence = (await CliRun.Of(["generate", "--prompt", Prefix, "--generation-config", file, "--json", .. s_exact])).Json.GetProperty("sequences")[0];
+        Assert.Equal(golden[..(Array.IndexOf(golden, golden[3]) + 1)], Ids(sequence, "ids"));
+        Assert.Equal(JsonValueKind.Null, sequence.GetProperty("seed").ValueKind);
+        (await CliRun.Of("generate", "--prompt", "x", "--generation-config", "none.json")).AssertFailed(1, "none.json");
+    }
+
+    [Fact]
     public async Task AStopTextEndsTheResultAndIsLeftOut()
     {
         JsonElement golden = s_golden.GetProperty("runs")[4];
