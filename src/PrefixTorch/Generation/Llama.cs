@@ -37,10 +37,10 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private readonly Checkpoint _checkpoint;
     private int _disposed;
 
-    private Llama(string folder, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
+    private Llama(string folder, string name, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
     {
         Folder = Path.GetFullPath(folder);
-        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
+        Name = name;
         Config = config;
         GenerationConfig = generationConfig;
         _tokenizer = tokenizer;
@@ -57,7 +57,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
             throw;
         }
 
-        DType held = _model.EmbedTokens.DType;
+        DType held = _model.EmbedTokens.ComputeDType;
         DType kept = options.KvDType ?? held;
         _layout = new KvLayout(config.NumHiddenLayers, config.NumKeyValueHeads, config.HeadDim, kept);
         Options = options with { DType = held, KvDType = kept, Threads = _pool.Threads };
