@@ -66,6 +66,7 @@ internal static class CommandLine
             new GenerateVerb(streams),
             new PrefillVerb(streams),
             new ContinueVerb(streams),
+            new BranchVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),

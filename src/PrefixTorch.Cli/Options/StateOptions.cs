@@ -8,10 +8,10 @@ namespace PrefixTorch.Cli.Options;
 /// <summary>Which state is continued, and how it is read.</summary>
 internal sealed class StateOptions : OptionSet
 {
-    public StateOptions()
+    public StateOptions(bool required = true)
     {
         State = Text("--state", "FILE", "The state to continue from, as prefill saved it.");
-        State.Required = true;
+        State.Required = required;
         Trust = Flag("--trust", "Believe the state's keys and values without comparing their checksums.");
         Convert = Flag("--convert", "Convert keys and values where the state holds another dtype.");
         StatePath = Texts("--state-path", "DIR", "Where parents of delta files are looked for, after the file's own folder.");
