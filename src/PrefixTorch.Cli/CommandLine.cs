@@ -67,6 +67,7 @@ internal static class CommandLine
             new PrefillVerb(streams),
             new ContinueVerb(streams),
             new BranchVerb(streams),
+            new ChatVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),

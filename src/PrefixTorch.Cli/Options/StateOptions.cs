@@ -26,6 +26,8 @@ internal sealed class StateOptions : OptionSet
     public Option<string[]> StatePath { get; }
 
     /// <summary>Restores the state. The caller disposes it.</summary>
-    public KvCache Load(VerbCall call, Llama llama) =>
-        KvCache.Load(call.Get(State)!, llama, new KvLoadOptions { Trust = call.Get(Trust), Convert = call.Get(Convert) });
+    public KvCache Load(VerbCall call, Llama llama) => KvCache.Load(call.Get(State)!, llama, Read(call));
+
+    /// <summary>How states are read.</summary>
+    public KvLoadOptions Read(VerbCall call) => new() { Trust = call.Get(Trust), Convert = call.Get(Convert) };
 }

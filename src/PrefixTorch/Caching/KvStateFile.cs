@@ -43,7 +43,7 @@ internal static unsafe class KvStateFile
         }
 
         tensors.Add(new(OriginsName, DType.UInt8, [origins.Length], MemoryMarshal.AsBytes<TokenOrigin>(origins).ToArray()));
-        var facts = new Dictionary<string, string> { ["cpu"] = Cpu.Description, ["library"] = typeof(KvStateFile).Assembly.GetName().Version?.ToString(3) ?? "" };
+        var facts = new Dictionary<string, string>(options.Facts) { ["cpu"] = Cpu.Description, ["library"] = typeof(KvStateFile).Assembly.GetName().Version?.ToString(3) ?? "" };
         var header = new KvStateHeader(KvStateHeader.CurrentVersion, cache.Host.Identity, layout, ids.Length, DateTimeOffset.UtcNow, facts);
         SafetensorsWriter.Write(path, tensors, header.ToMetadata(), new SafetensorsWriteOptions { Checksums = true, FlushToDisk = options.FlushToDisk });
     }

@@ -5,6 +5,9 @@ public sealed record KvSaveOptions
 {
     /// <summary>Make sure that the bytes are on the disk before the file takes its name.</summary>
     public bool FlushToDisk { get; init; } = true;
+
+    /// <summary>Facts to record beside the library's own, for people; none is ever compared.</summary>
+    public IReadOnlyDictionary<string, string> Facts { get; init; } = new Dictionary<string, string>();
 }
 
 /// <summary>How a state is read.</summary>
