@@ -12,6 +12,18 @@ public interface IKvCacheHost
     /// <summary>Whether caches lie in host memory, where a state file can be mapped.</summary>
     internal bool IsOnHost { get; }
 
+    /// <summary>Token ids are below this (V).</summary>
+    internal int VocabSize { get; }
+
+    /// <summary>Positions that the model has.</summary>
+    internal int MaxPositionEmbeddings { get; }
+
+    /// <summary>Folders where the parents of delta state files are looked for, after the file's own.</summary>
+    internal IReadOnlyList<string> StatePath { get; }
+
+    /// <summary>The text of tokens, for whoever reads a state file; null where the model came without a tokenizer.</summary>
+    internal string? Decode(int[] ids);
+
     /// <summary>An empty buffer on the model's device.</summary>
     internal KvBuffer Allocate(int capacity);
 

@@ -3,18 +3,23 @@ namespace PrefixTorch.Caching;
 /// <summary>
 /// Tokens that are being appended to a cache: their slots are claimed, and the cache does not show them until <see cref="Commit"/>.
 /// </summary>
-/// <remarks>Used by the one appender of the cache, on the engine thread. Disposing what was not committed gives the slots back.</remarks>
+/// <remarks>
+/// Used by the one appender of the cache, on the engine thread. Holds every buffer it refers to until it is disposed, so that the cache may be disposed while
+/// a pass reads them. Disposing what was not committed gives the slots back.
+/// </remarks>
 internal sealed class KvAppend : IDisposable
 {
     private readonly KvCache _cache;
-    private bool _done;
+    private bool _committed;
+    private bool _disposed;
 
-    internal KvAppend(KvCache cache, KvSegment[] segments, KvSegment[] added, KvBuffer? opened, int start, int count)
+    /// <summary>Takes over one hold on the buffer of each of <paramref name="segments"/>.</summary>
+    internal KvAppend(KvCache cache, object from, KvSegment[] segments, KvSegment[] added, int start, int count)
     {
         _cache = cache;
+        From = from;
         Segments = segments;
         Added = added;
-        Opened = opened;
         Start = start;
         Count = count;
     }
@@ -25,8 +30,8 @@ internal sealed class KvAppend : IDisposable
     /// <summary>The slots of the new tokens, in order.</summary>
     public KvSegment[] Added { get; }
 
-    /// <summary>The buffer that was opened for what did not fit, if any; its first holder is this append until it is committed.</summary>
-    public KvBuffer? Opened { get; }
+    /// <summary>What the cache was when the append began.</summary>
+    internal object From { get; }
 
     /// <summary>Tokens that were there before: the position of the first new one.</summary>
     public int Start { get; }
@@ -36,19 +41,34 @@ internal sealed class KvAppend : IDisposable
 
     /// <summary>Shows the tokens in the cache, now that their keys and values are written.</summary>
     /// <param name="logits">The logits after the last token, <c>[V]</c>, if they are known; the cache and its clones share the array.</param>
+    /// <exception cref="ObjectDisposedException">The cache was disposed meanwhile.</exception>
+    /// <exception cref="InvalidOperationException">Somebody else changed the cache meanwhile.</exception>
     public void Commit(float[]? logits)
     {
-        _done = true;
         _cache.Commit(this, logits);
+        _committed = true;
     }
 
-    /// <summary>Gives the slots back, unless committed.</summary>
+    /// <summary>Lets go of the buffers, and of the slots unless committed.</summary>
     public void Dispose()
     {
-        if (!_done)
+        if (_disposed)
         {
-            _done = true;
-            KvCache.Rollback(this);
+            return;
+        }
+
+        _disposed = true;
+        if (!_committed)
+        {
+            foreach (KvSegment segment in Added)
+            {
+                segment.Buffer.Unclaim(segment.Start, segment.End);
+            }
+        }
+
+        foreach (KvSegment segment in Segments)
+        {
+            segment.Buffer.Release();
         }
     }
 }

@@ -13,7 +13,10 @@ namespace PrefixTorch.Caching;
 /// place; a clone that comes second finds the mark moved and opens a buffer of its own. Claimed tokens are never written again once
 /// their append is committed, so they may be read from any thread.
 /// </para>
-/// <para>Counted: each segment that refers to the buffer is a holder; the last one to let go frees the memory.</para>
+/// <para>
+/// Counted: each cache that has a view into the buffer is a holder, and so is an append under way; the last one to let go frees the memory. A view
+/// begins at slot 0, so that its end says what it shares with others.
+/// </para>
 /// </remarks>
 internal abstract unsafe class KvBuffer
 {
@@ -21,6 +24,10 @@ internal abstract unsafe class KvBuffer
 
     private readonly int[] _ids;
     private readonly TokenOrigin[] _origins;
+    private readonly bool[] _passStarts;
+
+    // How many caches have a view that ends there.
+    private readonly Dictionary<int, int> _views = [];
     private int _claimed;
     private int _holders = 1;
 
@@ -31,6 +38,7 @@ internal abstract unsafe class KvBuffer
         Capacity = capacity;
         _ids = new int[capacity];
         _origins = new TokenOrigin[capacity];
+        _passStarts = new bool[capacity];
         _claimed = claimed;
         Interlocked.Increment(ref s_liveCount);
     }
@@ -52,6 +60,9 @@ internal abstract unsafe class KvBuffer
 
     /// <summary>Where the tokens came from, valid where claimed.</summary>
     public Span<TokenOrigin> Origins => _origins;
+
+    /// <summary>Whether a forward pass began with the token, valid where claimed: the pieces in which the sequence was read.</summary>
+    public Span<bool> PassStarts => _passStarts;
 
     /// <summary>Whether the memory is the host's, so that <see cref="Keys"/> and <see cref="Values"/> may be asked for.</summary>
     public abstract bool IsHost { get; }
@@ -82,6 +93,45 @@ internal abstract unsafe class KvBuffer
         {
             Interlocked.Decrement(ref s_liveCount);
             Free();
+        }
+    }
+
+    /// <summary>Adds a holder with a view of the first <paramref name="end"/> tokens.</summary>
+    public void RetainView(int end)
+    {
+        Retain();
+        lock (_views)
+        {
+            System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_views, end, out _)++;
+        }
+    }
+
+    /// <summary>Lets go of a view.</summary>
+    public void ReleaseView(int end)
+    {
+        lock (_views)
+        {
+            if (--System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_views, end, out _) == 0)
+            {
+                _views.Remove(end);
+            }
+        }
+
+        Release();
+    }
+
+    /// <summary>How many of the tokens of a view that ends at <paramref name="end"/> others see as well.</summary>
+    public int SharedTokens(int end)
+    {
+        lock (_views)
+        {
+            int reached = 0;
+            foreach ((int other, int count) in _views)
+            {
+                reached = other != end || count > 1 ? Math.Max(reached, other) : reached;
+            }
+
+            return Math.Min(reached, end);
         }
     }
 

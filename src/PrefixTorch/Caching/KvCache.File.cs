@@ -3,24 +3,19 @@ namespace PrefixTorch.Caching;
 /// <content>A cache on disk.</content>
 public sealed partial class KvCache
 {
-    /// <summary>A cache over a full buffer, which it takes over; null for none.</summary>
-    internal KvCache(IKvCacheHost host, KvBuffer? buffer, float[]? logits)
-        : this(host, buffer is null ? State.Empty : new State([new KvSegment(buffer, 0, buffer.Capacity)], buffer.Capacity, [], logits))
-    {
-    }
-
     /// <summary>
     /// Writes the cache to a file, whole or not at all. A last token that has no keys and values yet is computed first. Other calls may go on
     /// meanwhile, appends to this cache included: what was there at the call is written.
     /// </summary>
     /// <param name="path">The file, a safetensors file; replaced if it is there.</param>
-    /// <param name="options">Flushing.</param>
+    /// <param name="options">Flushing, a parent, quantization.</param>
+    /// <exception cref="KvStateException">The parent that is to be continued is not what this cache begins with.</exception>
     /// <exception cref="PrefixTorchException">The file cannot be written; what was there before is untouched.</exception>
     public void Save(string path, KvSaveOptions? options = null)
     {
         EnsureEvaluated();
-        using KvCache held = Clone();
-        KvStateFile.Save(held, path, options ?? new());
+        using KvCache held = Hold(_host);
+        KvStateWriter.Save(held, Name, path, options ?? new());
     }
 
     /// <summary>
@@ -29,12 +24,12 @@ public sealed partial class KvCache
     /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="model">The model it was made with, a loaded <c>Llama</c>.</param>
-    /// <param name="options">Checks and conversion.</param>
-    /// <exception cref="KvStateException">Made by other weights, rope or tokenizer, of a later version, or another KV dtype: the message has both values.</exception>
+    /// <param name="options">Checks, conversion, and where parents are.</param>
+    /// <exception cref="KvStateException">Made by other weights, rope or tokenizer, of a later version, another KV dtype, or a parent that is missing or changed: the message has both values.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The file is not there, truncated or damaged.</exception>
     public static KvCache Load(string path, IKvCacheHost model, KvLoadOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return KvStateFile.Load(path, model, options ?? new());
+        return KvStateReader.Load(path, model, options ?? new());
     }
 }

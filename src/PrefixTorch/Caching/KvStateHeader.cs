@@ -6,21 +6,47 @@ using PrefixTorch.Memory;
 
 namespace PrefixTorch.Caching;
 
+/// <summary>The file that a delta continues.</summary>
+/// <param name="File">Its path from the delta's folder, with slashes.</param>
+/// <param name="Digest">What it was when the delta was written.</param>
+/// <param name="Length">How many of its tokens the delta begins with.</param>
+internal sealed record KvStateParent(string File, string Digest, int Length);
+
 /// <summary>What a state file says of itself: the metadata of its safetensors header.</summary>
 /// <param name="Version">The format's version.</param>
 /// <param name="Identity">What must match the model.</param>
 /// <param name="Layout">Shape and type of the keys and values.</param>
-/// <param name="Length">Tokens.</param>
+/// <param name="Length">Tokens, the parent's included.</param>
 /// <param name="Created">When it was written.</param>
 /// <param name="Facts">Facts of its making that are recorded and never refused.</param>
 internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout Layout, int Length, DateTimeOffset Created, IReadOnlyDictionary<string, string> Facts)
 {
-    /// <summary>The version that is written; every version up to it is read.</summary>
-    public const int CurrentVersion = 1;
+    /// <summary>The version that is written; every version up to it is read. 2: deltas, 8 bits, names, runs and passes.</summary>
+    public const int CurrentVersion = 2;
 
     private const string Format = "prefixtorch.kv_state";
     private const string FactPrefix = "fact.";
     private const string DigestKey = "metadata_xxh3";
+    private const string Int8 = "int8";
+    private const string Damaged = "The file is damaged: restore it from a copy, or make the state again.";
+
+    /// <summary>The cache's name, or null.</summary>
+    public string? Name { get; init; }
+
+    /// <summary>The file that this one continues, or null.</summary>
+    public KvStateParent? Parent { get; init; }
+
+    /// <summary>The generation that chose the last tokens, or null.</summary>
+    public KvRun? Run { get; init; }
+
+    /// <summary>How keys and values are held.</summary>
+    public KvQuantization Quantization { get; init; }
+
+    /// <summary>Root mean square of the quantization's error, relative to that of the numbers.</summary>
+    public double? QuantizationError { get; init; }
+
+    /// <summary>Tokens that the file itself holds.</summary>
+    public int OwnLength => Length - (Parent?.Length ?? 0);
 
     /// <summary>The header as metadata.</summary>
     public Dictionary<string, string> ToMetadata()
@@ -40,6 +66,15 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
             ["length"] = Text(Length),
             ["created"] = Created.ToString("O", CultureInfo.InvariantCulture),
         };
+        Add("name", Name);
+        Add("parent", Parent?.File);
+        Add("parent_digest", Parent?.Digest);
+        Add("parent_length", Parent is null ? null : Text(Parent.Length));
+        Add("seed", Run?.Seed?.ToString(CultureInfo.InvariantCulture));
+        Add("branch", Run?.Branch.ToString(CultureInfo.InvariantCulture));
+        Add("prompt_length", Run is null ? null : Text(Run.PromptLength));
+        Add("quantization", Quantization == KvQuantization.Int8 ? Int8 : null);
+        Add("quantization_error", QuantizationError?.ToString("R", CultureInfo.InvariantCulture));
         foreach ((string key, string value) in Facts)
         {
             metadata[FactPrefix + key] = value;
@@ -47,6 +82,14 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
 
         metadata[DigestKey] = Digest(metadata);
         return metadata;
+
+        void Add(string key, string? value)
+        {
+            if (value is not null)
+            {
+                metadata[key] = value;
+            }
+        }
     }
 
     /// <summary>Reads the header of a file.</summary>
@@ -69,26 +112,31 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
         string kept = Required(file, DigestKey), found = Digest(metadata);
         if (kept != found)
         {
-            throw new KvStateException(path, $"the metadata has the checksum {found}, but {kept} was written. The file is damaged: restore it from a copy, or make the state again.");
+            throw new KvStateException(path, $"the metadata has the checksum {found}, but {kept} was written. {Damaged}");
         }
 
-        if (!DTypes.TryParseFileName(Required(file, "kv_dtype"), out DType dtype))
+        if (!DTypes.TryParseFileName(Required(file, "kv_dtype"), out DType dtype) || dtype is not (DType.Float32 or DType.BFloat16 or DType.Float16))
         {
             throw new KvStateException(path, $"keys and values of type '{metadata["kv_dtype"]}' are not known. Update the program, or make the state again.");
         }
 
-        if (!DateTimeOffset.TryParse(Required(file, "created"), CultureInfo.InvariantCulture, DateTimeStyles.None, out DateTimeOffset created))
-        {
-            throw new KvStateException(path, $"'{metadata["created"]}' is no time of creation. The file is damaged: restore it from a copy, or make the state again.");
-        }
-
-        return new KvStateHeader(
+        var header = new KvStateHeader(
             version,
             new KvIdentity(Required(file, "model"), Required(file, "weights"), Required(file, "rope"), Required(file, "tokenizer")),
             new KvLayout(Number(file, "num_hidden_layers"), Number(file, "num_key_value_heads"), Number(file, "head_dim"), dtype),
             Number(file, "length"),
-            created,
-            metadata.Where(pair => pair.Key.StartsWith(FactPrefix, StringComparison.Ordinal)).ToDictionary(pair => pair.Key[FactPrefix.Length..], pair => pair.Value));
+            Parse<DateTimeOffset>(file, "created"),
+            metadata.Where(pair => pair.Key.StartsWith(FactPrefix, StringComparison.Ordinal)).ToDictionary(pair => pair.Key[FactPrefix.Length..], pair => pair.Value))
+        {
+            Name = file.Metadata.GetValueOrDefault("name"),
+            Parent = file.Metadata.TryGetValue("parent", out string? parent) ? new(parent, Required(file, "parent_digest"), Number(file, "parent_length")) : null,
+            Run = file.Metadata.ContainsKey("branch") ? new(file.Metadata.ContainsKey("seed") ? Parse<ulong>(file, "seed") : null, Parse<long>(file, "branch"), Number(file, "prompt_length")) : null,
+            Quantization = QuantizationOf(file),
+            QuantizationError = file.Metadata.ContainsKey("quantization_error") ? Parse<double>(file, "quantization_error") : null,
+        };
+        return header.OwnLength >= 0 && (header.Run is null || header.Run.PromptLength <= header.Length)
+            ? header
+            : throw new KvStateException(path, $"the state has {header.Length} tokens, but {header.Parent?.Length ?? 0} of its parent and a prompt of {header.Run?.PromptLength ?? 0}. {Damaged}");
     }
 
     /// <summary>Refuses what another model made.</summary>
@@ -103,6 +151,10 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
         Match("num_hidden_layers", Text(Layout.Layers), Text(layout.Layers), "load the model that the state was made with");
         Match("num_key_value_heads", Text(Layout.KeyValueHeads), Text(layout.KeyValueHeads), "load the model that the state was made with");
         Match("head_dim", Text(Layout.HeadDim), Text(layout.HeadDim), "load the model that the state was made with");
+        if (Length > host.MaxPositionEmbeddings)
+        {
+            throw new KvStateException(path, $"the state has {Length} tokens and the model's context is {host.MaxPositionEmbeddings}: load the model with the config.json that the state was made with.");
+        }
 
         void Match(string name, string theirs, string mine, string remedy)
         {
@@ -115,15 +167,28 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
         static string Show(string value) => value.Length == 0 ? "none" : value;
     }
 
+    private static KvQuantization QuantizationOf(SafetensorsFile file) => file.Metadata.GetValueOrDefault("quantization") switch
+    {
+        null => KvQuantization.None,
+        Int8 => KvQuantization.Int8,
+        string other => throw new KvStateException(file.Path, $"keys and values are quantized as '{other}', and this program reads '{Int8}'. Update the program, or make the state again."),
+    };
+
     private static int Number(SafetensorsFile file, string key) =>
         int.TryParse(Required(file, key), NumberStyles.None, CultureInfo.InvariantCulture, out int value)
             ? value
-            : throw new KvStateException(file.Path, $"the metadata's {key} is '{file.Metadata[key]}', not a number. The file is damaged: restore it from a copy, or make the state again.");
+            : throw new KvStateException(file.Path, $"the metadata's {key} is '{file.Metadata[key]}', not a number. {Damaged}");
+
+    private static T Parse<T>(SafetensorsFile file, string key)
+        where T : IParsable<T> =>
+        T.TryParse(Required(file, key), CultureInfo.InvariantCulture, out T? value)
+            ? value
+            : throw new KvStateException(file.Path, $"the metadata's {key} is '{file.Metadata[key]}', which cannot be read. {Damaged}");
 
     private static string Required(SafetensorsFile file, string key) =>
         file.Metadata.TryGetValue(key, out string? value)
             ? value
-            : throw new KvStateException(file.Path, $"the metadata lacks {key}. The file is damaged: restore it from a copy, or make the state again.");
+            : throw new KvStateException(file.Path, $"the metadata lacks {key}. {Damaged}");
 
     private static string Digest(Dictionary<string, string> metadata)
     {

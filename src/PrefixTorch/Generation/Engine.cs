@@ -38,10 +38,9 @@ internal sealed class Engine : IDisposable
         _thread.Start();
     }
 
-    /// <summary>Hands sequences over, which begin in the same step. Each ends by its own outcome.</summary>
+    /// <summary>Hands sequences over, which begin in the same step. Each ends by its own outcome, also where the model was disposed.</summary>
     public void Submit(params SequenceRun[] runs)
     {
-        ObjectDisposedException.ThrowIf(_stop, typeof(Llama));
         _arrived.Enqueue(runs);
         _signal.Release();
         if (_stop)
@@ -83,11 +82,17 @@ internal sealed class Engine : IDisposable
     }
 
     /// <summary>Computes tokens of one cache and commits them with the logits after the last; on the engine thread.</summary>
-    /// <returns>The logits of the rows asked for, <c>[rows, V]</c>.</returns>
-    public float[] Compute(KvCache cache, ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, bool allLogits, CancellationToken cancellation = default)
+    /// <param name="cache">The cache, whose one appender this is.</param>
+    /// <param name="ids">The tokens, computed in one pass.</param>
+    /// <param name="origins">Where they came from.</param>
+    /// <param name="firstLogits">The first token whose logits are wanted; those of the last are in any case.</param>
+    /// <param name="cancellation">Ends the pass between layers.</param>
+    /// <returns>The logits asked for, <c>[rows, V]</c>.</returns>
+    public float[] Compute(KvCache cache, ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, int firstLogits, CancellationToken cancellation = default)
     {
         using KvAppend append = cache.BeginAppend(ids, origins);
-        int[] rows = allLogits ? [.. Enumerable.Range(0, ids.Length)] : [ids.Length - 1];
+        int first = Math.Clamp(firstLogits, 0, ids.Length - 1);
+        int[] rows = [.. Enumerable.Range(first, ids.Length - first)];
         float[] logits = _forward(new Step([append], ids.ToArray(), rows), cancellation);
         append.Commit(logits[^_vocabulary..]);
         return logits;

@@ -1,3 +1,4 @@
+using PrefixTorch.Caching;
 using PrefixTorch.Configuration;
 using PrefixTorch.Sampling;
 
@@ -23,6 +24,10 @@ public enum Boundary
 /// <remarks>
 /// Where no option of sampling is set, the model's <c>generation_config.json</c> decides, as in Hugging Face's <c>generate</c>: sampling with its
 /// temperature and cuts if it says <c>do_sample</c>, greedy otherwise.
+/// <para>
+/// Where <see cref="SamplingOptions.Seed"/> is null, a sampled generation that stopped (<see cref="KvCache.Run"/>) and is continued with an empty suffix, also
+/// from a file, takes its own seed and branch and goes on as if it had never stopped; give the same other options. With new text, or from a prompt, the seed is random.
+/// </para>
 /// </remarks>
 public record GenerationOptions : SamplingOptions
 {
@@ -84,7 +89,6 @@ public record GenerationOptions : SamplingOptions
             RepetitionPenalty = RepetitionPenalty ?? (float?)config.RepetitionPenalty,
             NoRepeatNgramSize = NoRepeatNgramSize ?? config.NoRepeatNgramSize,
             MinNewTokens = MinNewTokens ?? config.MinNewTokens,
-            Seed = Seed ?? Sampler.RandomSeed(),
         };
         if (config.DoSample == true && !Greedy)
         {
@@ -100,6 +104,14 @@ public record GenerationOptions : SamplingOptions
 
         return undecided ? resolved with { Greedy = true } : resolved;
     }
+
+    /// <summary>
+    /// The options with a seed. A sampled run that stopped and goes on with nothing new in between goes on with its own draws, unless a seed is asked for.
+    /// </summary>
+    /// <param name="stopped">The generation that chose the last tokens of what is continued, where nothing new is read; otherwise null.</param>
+    /// <param name="random">The seed of a new run.</param>
+    internal GenerationOptions Seeded(KvRun? stopped, ulong random) =>
+        Seed is null && stopped is { Seed: ulong seed } ? this with { Seed = seed, Branch = stopped.Branch + Branch } : this with { Seed = Seed ?? random };
 }
 
 /// <summary>How a prompt is read.</summary>

@@ -44,6 +44,8 @@ public sealed partial class Llama
 
         // Samples of one suffix are drawn from one reading of it.
         var read = new KvCache?[branches.Count];
+        ulong random = Sampling.Sampler.RandomSeed();
+        int resumed = 0;
         List<SequenceRun> runs = [];
         List<GenerationOptions> optionsOf = [];
         List<CancellationTokenSource> sources = [];
@@ -53,7 +55,7 @@ public sealed partial class Llama
             {
                 if (resolved[i].NumReturnSequences > 1 && branch.Suffix.Length > 0)
                 {
-                    read[i] = await ReadAsync(held, Prompt.Of(branch.Suffix), new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial }, null, cancel.Token).ConfigureAwait(false);
+                    read[i] = await ReadAsync(held, Prompt.Of(branch.Suffix), new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial }, null, cancel.Token, cancellationToken).ConfigureAwait(false);
                 }
             })).ConfigureAwait(false);
 
@@ -62,7 +64,9 @@ public sealed partial class Llama
                 Prompt suffix = Prompt.Of(read[i] is null ? branches[i].Suffix : "");
                 for (int n = 0; n < resolved[i].NumReturnSequences; n++)
                 {
-                    GenerationOptions own = resolved[i] with { Branch = resolved[i].Branch + runs.Count };
+                    // Branches count up from the call's first; those that go on with a run that stopped, from that run's own.
+                    bool resumes = branches[i].Suffix.Length == 0 && resolved[i].Seed is null && held.Run?.Seed is not null;
+                    GenerationOptions own = (resolved[i] with { Branch = resolved[i].Branch + (resumes ? resumed++ : runs.Count) }).Seeded(resumes ? held.Run : null, random);
                     sources.Add(CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branches[i].CancellationToken));
                     runs.Add(Run(read[i] ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token));
 
@@ -90,7 +94,7 @@ public sealed partial class Llama
         try
         {
             _engine.Submit([.. runs]);
-            finished = [.. runs.Select((run, i) => FinishAsync(run, optionsOf[i], onToken is null ? null : token => Report(i, token), sources[i]))];
+            finished = [.. runs.Select((run, i) => FinishAsync(run, optionsOf[i], onToken is null ? null : token => Report(i, token), sources[i], cancellationToken))];
             await Task.WhenAll(finished.Select(CancelOthersOnError)).ConfigureAwait(false);
             if (cancellationToken.IsCancellationRequested && !shared.KeepOnCancel && finished.Any(task => task.Result.FinishReason == FinishReason.Cancelled))
             {

@@ -37,11 +37,14 @@ public sealed partial class Llama
     /// <param name="suffix">Text to read first; may be empty.</param>
     /// <param name="options">How to continue.</param>
     /// <param name="cancellationToken">Ends the generation.</param>
-    /// <returns>The tokens; the last one carries the report.</returns>
+    /// <returns>The tokens; the last one carries the report. Every enumeration is a generation of its own.</returns>
     public IAsyncEnumerable<Token> GenerateAsync(KvCache prefix, string suffix = "", GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prefix);
-        return StreamAsync(prefix, Prompt.Of(suffix), Resolve(options), cancellationToken);
+        CheckOwner(prefix);
+        GenerationOptions resolved = Resolve(options);
+        var prompt = Prompt.Of(suffix);
+        return new TokenStream(prefix.CloneFor(this), prefix, from => StreamAsync(from, prompt, resolved, cancellationToken));
     }
 
     /// <summary>Continues a prompt, token by token.</summary>
@@ -98,12 +101,12 @@ public sealed partial class Llama
         for (int done = 0; done < ids.Length;)
         {
             int first = done, count = Math.Min(ids.Length - done, Options.PrefillChunk - cache.Length % Options.PrefillChunk);
-            logits.Add(await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], allLogits: true, cancellationToken)).ConfigureAwait(false));
+            logits.Add(await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], firstLogits: 0, cancellationToken)).ConfigureAwait(false));
             done += count;
         }
     }
 
-    private async Task<KvCache> ReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
+    private async Task<KvCache> ReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, CancellationToken? callers = null)
     {
         SequenceRun run = Run(prefix, prompt, null, options.Boundary, options.ParseSpecial, progress, cancellationToken);
         _engine.Submit(run);
@@ -111,7 +114,7 @@ public sealed partial class Llama
         if (reason == FinishReason.Cancelled && !options.KeepOnCancel)
         {
             run.Cache.Dispose();
-            throw new OperationCanceledException(cancellationToken);
+            throw new OperationCanceledException(callers ?? cancellationToken);
         }
 
         return run.Cache;
@@ -146,13 +149,13 @@ public sealed partial class Llama
 
     private async Task<Continuation> ContinueAsync(KvCache? prefix, Prompt prompt, GenerationOptions options, Action<Token>? onToken, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
     {
-        // Not awaited before this point: the prefix is cloned when the call returns its task.
+        // Not awaited before the run is made: the prefix is cloned when the call returns its task.
         var cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         try
         {
             SequenceRun run = Run(prefix, prompt, options, options.Boundary, options.ParseSpecial, progress, cancel.Token);
             _engine.Submit(run);
-            return await FinishAsync(run, options, onToken, cancel).ConfigureAwait(false);
+            return await FinishAsync(run, options, onToken, cancel, cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -161,7 +164,7 @@ public sealed partial class Llama
     }
 
     // Takes the outcome of a submitted run: its tokens, and its cache, or the error.
-    private static async Task<Continuation> FinishAsync(SequenceRun run, GenerationOptions options, Action<Token>? onToken, CancellationTokenSource cancel)
+    private static async Task<Continuation> FinishAsync(SequenceRun run, GenerationOptions options, Action<Token>? onToken, CancellationTokenSource cancel, CancellationToken callers)
     {
         List<Token> tokens = [];
         try
@@ -175,7 +178,7 @@ public sealed partial class Llama
             FinishReason reason = await run.Outcome.ConfigureAwait(false);
             if (reason == FinishReason.Cancelled && !options.KeepOnCancel)
             {
-                throw new OperationCanceledException(cancel.Token);
+                throw new OperationCanceledException(callers);
             }
 
             return new Continuation(run.Cache, run.PromptIds, tokens, run.Text, reason, run.Report());
@@ -200,18 +203,9 @@ public sealed partial class Llama
         KvCache cache = prefix?.CloneFor(this) ?? new KvCache(this);
         try
         {
-            SuffixPlan plan = prompt.Ids is int[] ids
-                ? SuffixEncoder.Plan(cache.Length, ids)
-                : prompt.Text!.Length == 0 && cache.Length > 0
-                    ? new SuffixPlan(cache.Length, [], [], null)
-                    : SuffixEncoder.Plan(Tokenizer, cache.Tokens, cache.Origins, prompt.Text!, boundary, parseSpecial);
-            if (plan.Keep + plan.Ids.Length == 0)
-            {
-                throw new PrefixTorchException("There is nothing to read: the prompt has no tokens. Give a text or ids.");
-            }
-
-            CheckIds(plan.Ids, plan.Keep);
+            SuffixPlan plan = PlanOf(cache, prompt, boundary, parseSpecial);
             cache.Truncate(plan.Keep);
+            options = options?.Seeded(plan.Ids.Length == 0 ? cache.Run : null, Sampling.Sampler.RandomSeed());
             return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken);
         }
         catch
@@ -219,6 +213,23 @@ public sealed partial class Llama
             cache.Dispose();
             throw;
         }
+    }
+
+    // What follows the cache for it to be followed by the prompt, checked.
+    private SuffixPlan PlanOf(KvCache cache, Prompt prompt, Boundary boundary, bool parseSpecial)
+    {
+        SuffixPlan plan = prompt.Ids is int[] ids
+            ? SuffixEncoder.Plan(cache.Length, ids)
+            : prompt.Text!.Length == 0 && cache.Length > 0
+                ? new SuffixPlan(cache.Length, [], [], null)
+                : SuffixEncoder.Plan(Tokenizer, cache.Tokens, cache.Origins, prompt.Text!, boundary, parseSpecial);
+        if (plan.Keep + plan.Ids.Length == 0)
+        {
+            throw new PrefixTorchException("There is nothing to read: the prompt has no tokens. Give a text or ids.");
+        }
+
+        CheckIds(plan.Ids, plan.Keep);
+        return plan;
     }
 
     private void CheckIds(int[] ids, int before)

@@ -126,6 +126,14 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
     bool IKvCacheHost.IsOnHost => _device is null;
 
+    int IKvCacheHost.VocabSize => Config.VocabSize;
+
+    int IKvCacheHost.MaxPositionEmbeddings => Config.MaxPositionEmbeddings;
+
+    IReadOnlyList<string> IKvCacheHost.StatePath => Options.StatePath;
+
+    string? IKvCacheHost.Decode(int[] ids) => _tokenizer?.Decode(ids);
+
     KvBuffer IKvCacheHost.Allocate(int capacity) =>
         _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
 
@@ -134,7 +142,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         (int Id, TokenOrigin Origin)[] pending = cache.Pending;
         if (pending.Length > 0)
         {
-            _engine.Compute(cache, [.. pending.Select(token => token.Id)], [.. pending.Select(token => token.Origin)], allLogits: false);
+            _engine.Compute(cache, [.. pending.Select(token => token.Id)], [.. pending.Select(token => token.Origin)], firstLogits: pending.Length);
         }
 
         return true;

@@ -25,6 +25,7 @@ internal sealed class SequenceRun
     private readonly long _submitted = Stopwatch.GetTimestamp();
     private readonly List<int> _all;
     private readonly int _promptLength;
+    private readonly KvRun? _run;
     private readonly int _contextLength;
     private readonly IProgress<PrefillProgress>? _progress;
     private readonly string? _note;
@@ -66,6 +67,18 @@ internal sealed class SequenceRun
         _origins = [.. pending.Select(token => token.Origin), .. plan.Origins];
         _all = [.. cache.Tokens, .. plan.Ids];
         _promptLength = _all.Count;
+        if (plan.Ids.Length > 0)
+        {
+            cache.Run = null;
+        }
+
+        if (options is not null)
+        {
+            // Going on where a generation stopped, penalties and minimum lengths count from where it began.
+            KvRun own = new(options.IsGreedy ? null : options.Seed, options.Branch, _promptLength);
+            _run = cache.Run is KvRun stopped && stopped.Seed == own.Seed && stopped.Branch == own.Branch ? stopped : own;
+        }
+
         if (_ids.Length == 0 && cache.Logits is null && evaluated > 0)
         {
             // What follows the last token is not known (after a cut): read that one again.
@@ -157,7 +170,7 @@ internal sealed class SequenceRun
         float[] logits = Cache.Logits!;
         _scratch ??= new float[logits.Length];
         logits.CopyTo(_scratch, 0);
-        SampledToken sampled = _sampler!.Sample(_scratch, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_all), _promptLength, _all.Count);
+        SampledToken sampled = _sampler!.Sample(_scratch, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_all), _run!.PromptLength, _all.Count);
         Accept(sampled, options);
     }
 
@@ -195,7 +208,7 @@ internal sealed class SequenceRun
             PrefillTokensPerSecond = computed > 0 && prefill > 0 ? computed / prefill : 0,
             TokensPerSecond = generated > 1 && end > _firstToken ? (generated - 1) / Seconds(_firstToken, end) : 0,
         };
-        return new GenerationReport(new Usage(_promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null);
+        return new GenerationReport(new Usage(_promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null) { SharedBytes = ReusedTokens * Cache.Layout.BytesPerToken };
     }
 
     private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
@@ -205,7 +218,7 @@ internal sealed class SequenceRun
         _lastToken = Stopwatch.GetTimestamp();
         _firstToken = _firstToken == 0 ? _lastToken : _firstToken;
         _all.Add(sampled.Id);
-        Cache.AddPending(sampled.Id, TokenOrigin.Generated);
+        Cache.AddPending(sampled.Id, TokenOrigin.Generated, _run);
         _ids = [sampled.Id];
         _origins = [TokenOrigin.Generated];
 

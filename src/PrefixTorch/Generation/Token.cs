@@ -62,7 +62,11 @@ public sealed record Timings(double PrefillSeconds, double DecodeSeconds, double
 /// <param name="Timings">Seconds.</param>
 /// <param name="Reuse">Why not everything that was there could be reused, if so.</param>
 /// <param name="Seed">The seed of the draws; null where nothing was drawn.</param>
-public sealed record GenerationReport(Usage Usage, Timings Timings, string? Reuse, ulong? Seed);
+public sealed record GenerationReport(Usage Usage, Timings Timings, string? Reuse, ulong? Seed)
+{
+    /// <summary>Bytes of keys and values that were there already and are referred to, not copied.</summary>
+    public long SharedBytes { get; init; }
+}
 
 /// <summary>How far a prompt has been read.</summary>
 /// <param name="Done">Tokens read, those reused included.</param>

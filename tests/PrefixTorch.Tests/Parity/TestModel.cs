@@ -61,6 +61,14 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
     bool IKvCacheHost.IsOnHost => true;
 
+    int IKvCacheHost.VocabSize => Config.VocabSize;
+
+    int IKvCacheHost.MaxPositionEmbeddings => Config.MaxPositionEmbeddings;
+
+    IReadOnlyList<string> IKvCacheHost.StatePath => [];
+
+    string? IKvCacheHost.Decode(int[] ids) => null;
+
     KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(Layout, capacity);
 
     void IKvCacheHost.Evaluate(KvCache cache) => Append(cache, [.. cache.Pending.Select(pending => pending.Id)]);

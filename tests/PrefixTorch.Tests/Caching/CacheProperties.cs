@@ -1,0 +1,130 @@
+using CsCheck;
+using PrefixTorch.Caching;
+using PrefixTorch.Tests.Checkpoints;
+using PrefixTorch.Tests.Parity;
+
+namespace PrefixTorch.Tests.Caching;
+
+/// <summary>Whatever is done to several caches, in whatever order, each is what its list of ids says, and what a fresh read of them gives.</summary>
+public sealed class CacheProperties
+{
+    private const int Context = 400;
+
+    // What is done, to which cache, and a number that it may need.
+    private static readonly Gen<(int Action, int Which, int Amount)[]> s_actions = Gen.Select(Gen.Int[0, 7], Gen.Int[0, 99], Gen.Int[1, 40]).Array[1, 14];
+
+    public static TheoryData<string> Paths => [.. TestModel.Paths];
+
+    [Theory]
+    [MemberData(nameof(Paths))]
+    public void AnySequenceOfActionsGivesWhatAFreshReadGives(string path)
+    {
+        using var model = new TestModel(Golden.Checkpoint("llama31-gqa"), path);
+        using var folder = new TemporaryFolder();
+        Gen.Select(s_actions, Gen.Int[0, 300]).Sample((actions, start) => Play(model, folder, actions, start, bits: path != "torch"), iter: 12, threads: 1);
+    }
+
+    private static void Play(TestModel model, TemporaryFolder folder, (int Action, int Which, int Amount)[] actions, int start, bool bits)
+    {
+        List<(KvCache Cache, List<int> Ids)> caches = [(new KvCache(model), [])];
+        try
+        {
+            Append(model, [caches[0]], start);
+            foreach ((int action, int which, int amount) in actions)
+            {
+                (KvCache cache, List<int> ids) = caches[which % caches.Count];
+                switch (action)
+                {
+                    case 0 or 1:
+                        Append(model, [(cache, ids)], amount);
+                        break;
+                    case 2:
+                        caches.Add((cache.Clone(), [.. ids]));
+                        break;
+                    case 3:
+                        int length = ids.Count * amount / 40;
+                        cache.Truncate(length);
+                        ids.RemoveRange(length, ids.Count - length);
+                        break;
+                    case 4:
+                        string file = folder.File($"{Guid.NewGuid():N}");
+                        cache.Save(file, new() { FlushToDisk = false });
+                        caches.Add((KvCache.Load(file, model), [.. ids]));
+                        break;
+                    case 5:
+                        // All of them in one step, side by side.
+                        Append(model, caches, amount % 16 + 1);
+                        break;
+                    case 6 when caches.Count > 1:
+                        cache.Dispose();
+                        caches.RemoveAt(which % caches.Count);
+                        break;
+                    case 7 when ids.Count < Context:
+                        // A token that has no keys yet, as after a generation.
+                        cache.AddPending(amount, TokenOrigin.Generated);
+                        ids.Add(amount);
+                        break;
+                }
+            }
+
+            foreach ((KvCache cache, List<int> ids) in caches)
+            {
+                Assert.Equal(ids, cache.Tokens);
+                cache.EnsureEvaluated();
+                AssertIsFresh(model, cache, ids, bits);
+            }
+
+            for (int i = 1; i < caches.Count; i++)
+            {
+                int common = caches[i].Ids.Zip(caches[0].Ids).TakeWhile(pair => pair.First == pair.Second).Count();
+                Assert.Equal(common, KvCache.CommonPrefix(caches[i].Cache, caches[0].Cache));
+                Assert.Equal(caches[i].Cache.ByteCount, caches[i].Cache.OwnBytes + caches[i].Cache.SharedBytes);
+            }
+        }
+        finally
+        {
+            caches.ForEach(pair => pair.Cache.Dispose());
+        }
+    }
+
+    private static void AssertIsFresh(TestModel model, KvCache cache, List<int> ids, bool bits)
+    {
+        using var fresh = new KvCache(model);
+        foreach (int[] chunk in ids.Chunk(11))
+        {
+            model.Append(fresh, chunk);
+        }
+
+        if (cache.Logits is float[] logits)
+        {
+            Assert.InRange(Golden.MaxDistance(logits, fresh.Logits!), 0, bits ? 0 : 1e-4f);
+        }
+
+        if (bits)
+        {
+            Assert.Equal(Tolstoy.Bytes(fresh), Tolstoy.Bytes(cache));
+        }
+    }
+
+    // In pieces of 16 at most, as the promise of equal bits asks.
+    private static void Append(TestModel model, List<(KvCache Cache, List<int> Ids)> caches, int count)
+    {
+        for (int done = 0; done < count; done += 16)
+        {
+            int piece = Math.Min(16, count - done);
+            List<(KvCache, int[])> added = [];
+            foreach ((KvCache cache, List<int> ids) in caches.Where(pair => pair.Ids.Count + piece <= Context))
+            {
+                cache.EnsureEvaluated();
+                int[] next = [.. Enumerable.Range(0, piece).Select(i => (ids.Count * 7 + i * 13 + cache.Length + caches.Count) % 320)];
+                ids.AddRange(next);
+                added.Add((cache, next));
+            }
+
+            if (added.Count > 0)
+            {
+                model.Append([.. added]);
+            }
+        }
+    }
+}
