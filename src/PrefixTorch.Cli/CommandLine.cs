@@ -68,6 +68,7 @@ internal static class CommandLine
             new ContinueVerb(streams),
             new BranchVerb(streams),
             new ChatVerb(streams),
+            new PullVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),

@@ -91,7 +91,7 @@ internal sealed class ChatSession : IDisposable
     {
         using (cache)
         {
-            string? record = CheckpointInfo.Read(path).Metadata.GetValueOrDefault($"fact.{ChatRecord.Fact}");
+            string? record = KvStateInfo.Read(path).Facts.GetValueOrDefault(ChatRecord.Fact);
             var moments = ChatRecord.Read(record, cache.Length);
             Tree.Load(moments is null ? [([], cache.Clone())] : moments.Select(moment => (moment.Added, Cut(cache, moment.Length))));
             _output.Note($"{cache.Length} tokens from {path}{(moments is null ? ", which does not say what was said: they are kept as they are" : $": {moments.Count} answer{(moments.Count == 1 ? "" : "s")}")}");

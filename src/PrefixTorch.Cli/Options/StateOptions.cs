@@ -29,5 +29,5 @@ internal sealed class StateOptions : OptionSet
     public KvCache Load(VerbCall call, Llama llama) => KvCache.Load(call.Get(State)!, llama, Read(call));
 
     /// <summary>How states are read.</summary>
-    public KvLoadOptions Read(VerbCall call) => new() { Trust = call.Get(Trust), Convert = call.Get(Convert) };
+    public KvLoadOptions Read(VerbCall call) => new() { Trust = call.Get(Trust), Convert = call.Get(Convert), StatePath = call.Get(StatePath) ?? [] };
 }

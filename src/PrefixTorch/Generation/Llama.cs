@@ -3,6 +3,7 @@ using System.IO.Hashing;
 using System.Text;
 using PrefixTorch.Caching;
 using PrefixTorch.Checkpoints;
+using PrefixTorch.Checkpoints.Hub;
 using PrefixTorch.Configuration;
 using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
@@ -40,7 +41,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private Llama(string folder, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
     {
         Folder = Path.GetFullPath(folder);
-        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
+        Name = PulledModels.NameOf(Folder) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
         Config = config;
         GenerationConfig = generationConfig;
         _tokenizer = tokenizer;
@@ -88,7 +89,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     /// <summary>The folder the model was loaded from.</summary>
     public string Folder { get; }
 
-    /// <summary>The folder's name.</summary>
+    /// <summary>The folder's name; of a pulled model, the repository's.</summary>
     public string Name { get; }
 
     /// <summary>The resolved <c>config.json</c>.</summary>
