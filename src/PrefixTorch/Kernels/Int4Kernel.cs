@@ -54,10 +54,10 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
     {
         for (int g = 0; g < columns / Int4Format.Group; g++, codes += Int4Format.GroupBytes, to += Int4Format.Group * TTo.Size)
         {
-            (TVector scale, TVector minimum) = Numbers(numbers[g]);
+            TVector scale = Scale(numbers[g]), minimum = Minimum(numbers[g]);
             for (int i = 0; i < Int4Format.GroupBytes; i += TVectors.Width)
             {
-                TVectors.LoadInt4(codes + i, scale, minimum, out TVector lower, out TVector upper);
+                TVector lower = TVectors.LoadInt4Lower(codes + i, scale, minimum), upper = TVectors.LoadInt4Upper(codes + i, scale, minimum);
                 TTo.Store<TVectors, TVector>(lower, to + i * TTo.Size);
                 TTo.Store<TVectors, TVector>(upper, to + (i + Int4Format.GroupBytes) * TTo.Size);
             }
@@ -65,8 +65,10 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static (TVector Scale, TVector Minimum) Numbers(uint pair) =>
-        (TVectors.Broadcast(BitConverter.UInt32BitsToSingle(pair << 16)), TVectors.Broadcast(BitConverter.UInt32BitsToSingle(pair & 0xffff0000)));
+    private static TVector Scale(uint pair) => TVectors.Broadcast(BitConverter.UInt32BitsToSingle(pair << 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Minimum(uint pair) => TVectors.Broadcast(BitConverter.UInt32BitsToSingle(pair & 0xffff0000));
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Dot(byte* w, uint* numbers, int groups, float* x)
@@ -74,10 +76,10 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
         TVector sum = TVectors.Broadcast(0);
         for (int g = 0; g < groups; g++, w += Int4Format.GroupBytes, x += Int4Format.Group)
         {
-            (TVector scale, TVector minimum) = Numbers(numbers[g]);
+            TVector scale = Scale(numbers[g]), minimum = Minimum(numbers[g]);
             for (int i = 0; i < Int4Format.GroupBytes; i += TVectors.Width)
             {
-                TVectors.LoadInt4(w + i, scale, minimum, out TVector lower, out TVector upper);
+                TVector lower = TVectors.LoadInt4Lower(w + i, scale, minimum), upper = TVectors.LoadInt4Upper(w + i, scale, minimum);
                 sum = TVectors.MultiplyAdd(lower, TVectors.Load(x + i), sum);
                 sum = TVectors.MultiplyAdd(upper, TVectors.Load(x + i + Int4Format.GroupBytes), sum);
             }
@@ -91,24 +93,30 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
     {
         long pitch = (long)groups * Int4Format.GroupBytes;
         byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
-        uint* n0 = numbers, n1 = n0 + groups, n2 = n1 + groups, n3 = n2 + groups;
+        float* n0 = stackalloc float[8 * groups], n1 = n0 + 2 * groups, n2 = n1 + 2 * groups, n3 = n2 + 2 * groups;
+        WidenNumbers(numbers, 4 * groups, n0);
+        long ahead = Streams.Ahead(pitch);
         TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
         for (int g = 0; g < groups; g++)
         {
-            (TVector c0, TVector m0) = Numbers(n0[g]);
-            (TVector c1, TVector m1) = Numbers(n1[g]);
-            (TVector c2, TVector m2) = Numbers(n2[g]);
-            (TVector c3, TVector m3) = Numbers(n3[g]);
+            Streams.Prefetch(w, w + pitch, w + 2 * pitch, w + 3 * pitch, (long)g * Int4Format.GroupBytes, ahead);
+            TVector c0 = TVectors.Broadcast(n0[2 * g]), m0 = TVectors.Broadcast(n0[2 * g + 1]);
+            TVector c1 = TVectors.Broadcast(n1[2 * g]), m1 = TVectors.Broadcast(n1[2 * g + 1]);
+            TVector c2 = TVectors.Broadcast(n2[2 * g]), m2 = TVectors.Broadcast(n2[2 * g + 1]);
+            TVector c3 = TVectors.Broadcast(n3[2 * g]), m3 = TVectors.Broadcast(n3[2 * g + 1]);
             for (int i = 0; i < Int4Format.GroupBytes; i += TVectors.Width)
             {
                 TVector v = TVectors.Load(x + i), u = TVectors.Load(x + i + Int4Format.GroupBytes);
-                TVectors.LoadInt4(w0 + i, c0, m0, out TVector lower, out TVector upper);
+                TVector lower = TVectors.LoadInt4Lower(w0 + i, c0, m0), upper = TVectors.LoadInt4Upper(w0 + i, c0, m0);
                 s0 = TVectors.MultiplyAdd(upper, u, TVectors.MultiplyAdd(lower, v, s0));
-                TVectors.LoadInt4(w1 + i, c1, m1, out lower, out upper);
+                lower = TVectors.LoadInt4Lower(w1 + i, c1, m1);
+                upper = TVectors.LoadInt4Upper(w1 + i, c1, m1);
                 s1 = TVectors.MultiplyAdd(upper, u, TVectors.MultiplyAdd(lower, v, s1));
-                TVectors.LoadInt4(w2 + i, c2, m2, out lower, out upper);
+                lower = TVectors.LoadInt4Lower(w2 + i, c2, m2);
+                upper = TVectors.LoadInt4Upper(w2 + i, c2, m2);
                 s2 = TVectors.MultiplyAdd(upper, u, TVectors.MultiplyAdd(lower, v, s2));
-                TVectors.LoadInt4(w3 + i, c3, m3, out lower, out upper);
+                lower = TVectors.LoadInt4Lower(w3 + i, c3, m3);
+                upper = TVectors.LoadInt4Upper(w3 + i, c3, m3);
                 s3 = TVectors.MultiplyAdd(upper, u, TVectors.MultiplyAdd(lower, v, s3));
             }
 
@@ -127,7 +135,9 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
     {
         long pitch = (long)groups * Int4Format.GroupBytes;
         byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
-        uint* n0 = numbers, n1 = n0 + groups, n2 = n1 + groups, n3 = n2 + groups;
+        float* n0 = stackalloc float[8 * groups], n1 = n0 + 2 * groups, n2 = n1 + 2 * groups, n3 = n2 + 2 * groups;
+        WidenNumbers(numbers, 4 * groups, n0);
+        long ahead = Streams.Ahead(pitch);
         float* x0 = x, x1 = x + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
         TVector zero = TVectors.Broadcast(0);
         TVector s00 = zero, s01 = zero, s02 = zero, s03 = zero;
@@ -136,16 +146,17 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
         TVector s30 = zero, s31 = zero, s32 = zero, s33 = zero;
         for (int g = 0; g < groups; g++)
         {
-            (TVector c0, TVector m0) = Numbers(n0[g]);
-            (TVector c1, TVector m1) = Numbers(n1[g]);
-            (TVector c2, TVector m2) = Numbers(n2[g]);
-            (TVector c3, TVector m3) = Numbers(n3[g]);
+            Streams.Prefetch(w, w + pitch, w + 2 * pitch, w + 3 * pitch, (long)g * Int4Format.GroupBytes, ahead);
+            TVector c0 = TVectors.Broadcast(n0[2 * g]), m0 = TVectors.Broadcast(n0[2 * g + 1]);
+            TVector c1 = TVectors.Broadcast(n1[2 * g]), m1 = TVectors.Broadcast(n1[2 * g + 1]);
+            TVector c2 = TVectors.Broadcast(n2[2 * g]), m2 = TVectors.Broadcast(n2[2 * g + 1]);
+            TVector c3 = TVectors.Broadcast(n3[2 * g]), m3 = TVectors.Broadcast(n3[2 * g + 1]);
             for (int i = 0; i < Int4Format.GroupBytes; i += TVectors.Width)
             {
-                TVectors.LoadInt4(w0 + i, c0, m0, out TVector l0, out TVector u0);
-                TVectors.LoadInt4(w1 + i, c1, m1, out TVector l1, out TVector u1);
-                TVectors.LoadInt4(w2 + i, c2, m2, out TVector l2, out TVector u2);
-                TVectors.LoadInt4(w3 + i, c3, m3, out TVector l3, out TVector u3);
+                TVector l0 = TVectors.LoadInt4Lower(w0 + i, c0, m0), u0 = TVectors.LoadInt4Upper(w0 + i, c0, m0);
+                TVector l1 = TVectors.LoadInt4Lower(w1 + i, c1, m1), u1 = TVectors.LoadInt4Upper(w1 + i, c1, m1);
+                TVector l2 = TVectors.LoadInt4Lower(w2 + i, c2, m2), u2 = TVectors.LoadInt4Upper(w2 + i, c2, m2);
+                TVector l3 = TVectors.LoadInt4Lower(w3 + i, c3, m3), u3 = TVectors.LoadInt4Upper(w3 + i, c3, m3);
                 TVector v = TVectors.Load(x0 + i), u = TVectors.Load(x0 + i + Int4Format.GroupBytes);
                 s00 = TVectors.MultiplyAdd(u0, u, TVectors.MultiplyAdd(l0, v, s00));
                 s01 = TVectors.MultiplyAdd(u1, u, TVectors.MultiplyAdd(l1, v, s01));
@@ -185,6 +196,23 @@ internal static unsafe class Int4Kernel<TVectors, TVector>
         Finish(s10, s11, s12, s13, bias, y + yStride);
         Finish(s20, s21, s22, s23, bias, y + 2L * yStride);
         Finish(s30, s31, s32, s33, bias, y + 3L * yStride);
+    }
+
+    // Scales and minima of whole rows at once, so that the loop only broadcasts from memory: bf16 pairs to floats.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WidenNumbers(uint* numbers, int count, float* to)
+    {
+        var from = (ushort*)numbers;
+        int i = 0;
+        for (; i + TVectors.Width <= 2 * count; i += TVectors.Width)
+        {
+            TVectors.Store(TVectors.LoadBFloat16(from + i), to + i);
+        }
+
+        for (; i < 2 * count; i++)
+        {
+            to[i] = BFloat16Element.Load((byte*)(from + i));
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

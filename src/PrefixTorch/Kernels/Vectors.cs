@@ -28,10 +28,11 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Converts signed bytes.</summary>
     static abstract TVector LoadInt8(sbyte* from);
 
-    /// <summary>
-    /// Unpacks as many bytes as a register has floats: <c>code × scale + minimum</c> of the lower and of the upper four bits of each.
-    /// </summary>
-    static abstract void LoadInt4(byte* from, TVector scale, TVector minimum, out TVector lower, out TVector upper);
+    /// <summary>Unpacks as many bytes as a register has floats: <c>code × scale + minimum</c> of the lower four bits of each.</summary>
+    static abstract TVector LoadInt4Lower(byte* from, TVector scale, TVector minimum);
+
+    /// <summary>The same of the upper four bits.</summary>
+    static abstract TVector LoadInt4Upper(byte* from, TVector scale, TVector minimum);
 
     static abstract void Store(TVector value, float* to);
 
@@ -85,15 +86,12 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadInt4(byte* from, Vector512<float> scale, Vector512<float> minimum, out Vector512<float> lower, out Vector512<float> upper)
-    {
-        // A table of all sixteen values, looked up by the lowest four bits of each lane: no masking, no conversion.
-        Vector512<float> codes = Vector512.Create(0f, 1f, 2f, 3f, 4f, 5f, 6f, 7f, 8f, 9f, 10f, 11f, 12f, 13f, 14f, 15f);
-        Vector512<float> table = Avx512F.FusedMultiplyAdd(codes, scale, minimum);
-        Vector512<int> bytes = Avx512F.ConvertToVector512Int32(Vector128.Load(from));
-        lower = Avx512F.PermuteVar16x32(table, bytes);
-        upper = Avx512F.PermuteVar16x32(table, bytes >>> 4);
-    }
+    public static Vector512<float> LoadInt4Lower(byte* from, Vector512<float> scale, Vector512<float> minimum) =>
+        Avx512F.PermuteVar16x32(Int4Table(scale, minimum), Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadInt4Upper(byte* from, Vector512<float> scale, Vector512<float> minimum) =>
+        Avx512F.PermuteVar16x32(Int4Table(scale, minimum), Avx512F.ConvertToVector512Int32(Vector128.Load(from)) >>> 4);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<float> value, float* to) => value.Store(to);
@@ -130,6 +128,11 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector512<float> value) => Vectors256.Sum(value.GetLower() + value.GetUpper());
+
+    // All sixteen values, to be looked up by the lowest four bits of each lane: no masking, no conversion.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Int4Table(Vector512<float> scale, Vector512<float> minimum) =>
+        Avx512F.FusedMultiplyAdd(Vector512.Create(0f, 1f, 2f, 3f, 4f, 5f, 6f, 7f, 8f, 9f, 10f, 11f, 12f, 13f, 14f, 15f), scale, minimum);
 }
 
 /// <summary>256-bit registers with fused multiply-add.</summary>
@@ -160,12 +163,12 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadInt4(byte* from, Vector256<float> scale, Vector256<float> minimum, out Vector256<float> lower, out Vector256<float> upper)
-    {
-        Vector256<int> bytes = Avx2.ConvertToVector256Int32(from);
-        lower = Fma.MultiplyAdd(Avx.ConvertToVector256Single(bytes & Vector256.Create(15)), scale, minimum);
-        upper = Fma.MultiplyAdd(Avx.ConvertToVector256Single(bytes >>> 4), scale, minimum);
-    }
+    public static Vector256<float> LoadInt4Lower(byte* from, Vector256<float> scale, Vector256<float> minimum) =>
+        Fma.MultiplyAdd(Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from) & Vector256.Create(15)), scale, minimum);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadInt4Upper(byte* from, Vector256<float> scale, Vector256<float> minimum) =>
+        Fma.MultiplyAdd(Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from) >>> 4), scale, minimum);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<float> value, float* to) => value.Store(to);
@@ -232,12 +235,12 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> LoadInt8(sbyte* from) => Vector128.Create((float)from[0], from[1], from[2], from[3]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadInt4(byte* from, Vector128<float> scale, Vector128<float> minimum, out Vector128<float> lower, out Vector128<float> upper)
-    {
-        Vector128<int> bytes = Vector128.Create((int)from[0], from[1], from[2], from[3]);
-        lower = (Vector128.ConvertToSingle(bytes & Vector128.Create(15)) * scale) + minimum;
-        upper = (Vector128.ConvertToSingle(bytes >>> 4) * scale) + minimum;
-    }
+    public static Vector128<float> LoadInt4Lower(byte* from, Vector128<float> scale, Vector128<float> minimum) =>
+        (Vector128.ConvertToSingle(Vector128.Create((int)from[0], from[1], from[2], from[3]) & Vector128.Create(15)) * scale) + minimum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadInt4Upper(byte* from, Vector128<float> scale, Vector128<float> minimum) =>
+        (Vector128.ConvertToSingle(Vector128.Create((int)from[0], from[1], from[2], from[3]) >>> 4) * scale) + minimum;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector128<float> value, float* to) => value.Store(to);

@@ -19,7 +19,7 @@ internal static unsafe class LlamaWeights
     /// <exception cref="CheckpointException">Weights are missing, misshapen or unknown: all of them are named.</exception>
     public static LlamaModel Load(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
     {
-        WeightCheck.Check(checkpoint, [.. Expected(config)]);
+        WeightCheck.Check(checkpoint, [.. Expected(config, checkpoint)]);
         var loader = new Loader(checkpoint, config, dtype, pool);
         try
         {
@@ -50,7 +50,35 @@ internal static unsafe class LlamaWeights
         }
     }
 
-    /// <summary>The weights that a configuration asks of a checkpoint.</summary>
+    /// <summary>One matrix of a checkpoint. The caller disposes it.</summary>
+    public static WeightMatrix Matrix(Checkpoint checkpoint, LlamaConfig config, string name, DType? dtype, KernelPool pool) =>
+        new Loader(checkpoint, config, dtype, pool).Matrix(name);
+
+    /// <summary>The weights that a configuration asks of a checkpoint; of codes, their scales too.</summary>
+    public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config, Checkpoint checkpoint)
+    {
+        bool ours = config.Quantization is { IsOurs: true };
+        foreach (ExpectedWeight weight in Expected(config))
+        {
+            DType? stored = ours && weight.Shape.Length == 2 && checkpoint.Tensors.TryGetValue(weight.Name, out CheckpointTensor? tensor) ? tensor.DType : null;
+            switch (stored)
+            {
+                case DType.Int8:
+                    yield return weight;
+                    yield return new(weight.Name + Quantizer.ScaleSuffix, [weight.Shape[0]]);
+                    break;
+                case DType.UInt8:
+                    yield return weight with { Shape = [weight.Shape[0], weight.Shape[1] / 2] };
+                    yield return new(weight.Name + Quantizer.ScaleMinSuffix, [weight.Shape[0], weight.Shape[1] / Int4Format.Group, Int4Format.NumbersPerGroup]);
+                    break;
+                default:
+                    yield return weight;
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The weights that a configuration asks for, in floating point.</summary>
     public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config)
     {
         long c = config.HiddenSize, i = config.IntermediateSize, v = config.VocabSize;
@@ -94,6 +122,11 @@ internal static unsafe class LlamaWeights
         {
             CheckpointTensor tensor = checkpoint[name];
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
+            if (config.Quantization is { IsOurs: true } && tensor.DType is DType.Int8 or DType.UInt8)
+            {
+                return Codes(tensor, rows, columns);
+            }
+
             DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;
             DType held = dtype ?? stored;
             if (!held.IsFloat() || held == DType.Float64 || !stored.IsFloat() || stored == DType.Float64)
@@ -115,6 +148,22 @@ internal static unsafe class LlamaWeights
                 return matrix;
             }
 
+            _made.Add(matrix);
+            return matrix;
+        }
+
+        // Codes stay as they are, whatever dtype is asked for: that is about floats.
+        private WeightMatrix Codes(CheckpointTensor tensor, int rows, int columns)
+        {
+            bool int8 = tensor.DType == DType.Int8;
+            CheckpointTensor numbers = checkpoint[tensor.Name + (int8 ? Quantizer.ScaleSuffix : Quantizer.ScaleMinSuffix)];
+            if (numbers.DType != (int8 ? DType.Float32 : DType.BFloat16) || !numbers.Entry.IsAligned)
+            {
+                throw new PrefixTorchException($"{numbers.Name} is {numbers.DType.FileName()} at {numbers.Entry.Offset}, and {(int8 ? "F32" : "BF16")}, aligned, is needed. Quantize the original checkpoint again.");
+            }
+
+            var matrix = new WeightMatrix(
+                tensor.Name, int8 ? WeightFormat.Int8 : WeightFormat.Int4, rows, int8 ? columns : 2 * columns, tensor.Block.Retain(), tensor.Pointer, numbers.Block.Retain(), numbers.Pointer);
             _made.Add(matrix);
             return matrix;
         }
