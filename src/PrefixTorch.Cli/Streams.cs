@@ -7,6 +7,9 @@ internal sealed record Streams(TextReader In, TextWriter Out, TextWriter Err, bo
 {
     private static readonly UTF8Encoding s_utf8 = new(encoderShouldEmitUTF8Identifier: false);
 
+    /// <summary>What Ctrl-C does.</summary>
+    public Interrupts Interrupts { get; } = new();
+
     /// <summary>The process's own, in UTF-8 whatever the locale says: ids and texts must come out as they went in.</summary>
     public static Streams OfThisProcess()
     {
@@ -25,9 +28,9 @@ internal sealed record Streams(TextReader In, TextWriter Out, TextWriter Err, bo
             ErrIsTerminal: !Console.IsErrorRedirected);
     }
 
+    /// <summary>Writes out what was held back. Standard input is left to the process: somebody may still wait for a line that will not come.</summary>
     public void Dispose()
     {
-        In.Dispose();
         Out.Dispose();
         Err.Dispose();
     }

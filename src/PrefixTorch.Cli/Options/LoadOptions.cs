@@ -19,11 +19,17 @@ internal sealed class LoadOptions : ModelOptions
         ["float16"] = Memory.DType.Float16,
     };
 
+    private static readonly Dictionary<string, Quantization> s_quantizations = new()
+    {
+        ["int8"] = Quantization.Int8,
+        ["int4"] = Quantization.Int4,
+    };
+
     private Option<string?>? _generationConfig;
 
     public LoadOptions()
     {
-        DType = Choice("--dtype", "How weights are held in memory; auto: as stored.", [.. s_dtypes.Keys]);
+        DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", [.. s_dtypes.Keys, .. s_quantizations.Keys]);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
@@ -54,7 +60,8 @@ internal sealed class LoadOptions : ModelOptions
         long start = Stopwatch.GetTimestamp();
         var options = new LlamaOptions
         {
-            DType = call.Get(DType) is string dtype ? s_dtypes[dtype] : defaultDType,
+            DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
+            Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
             KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),

@@ -3,7 +3,12 @@ using PrefixTorch.Generation;
 namespace PrefixTorch.Cli.Outputs;
 
 /// <summary>Shows sequences: the only one as it grows, several one after another, or all as one JSON document.</summary>
-internal sealed class SequenceOutput(Output output, string model, bool single, bool logProbs)
+/// <param name="output">Where to.</param>
+/// <param name="model">The model's name.</param>
+/// <param name="single">Whether there is one sequence only.</param>
+/// <param name="logProbs">Whether log-probabilities were asked for.</param>
+/// <param name="headings">Whether several are told apart by headings also where nobody watches.</param>
+internal sealed class SequenceOutput(Output output, string model, bool single, bool logProbs, bool headings = false)
 {
     private readonly List<SequenceDocument> _documents = [];
 
@@ -50,7 +55,7 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
     {
         if (!single)
         {
-            if (output.IsTerminal)
+            if (output.IsTerminal || headings)
             {
                 output.Heading($"{index + 1}. {suffix}");
             }

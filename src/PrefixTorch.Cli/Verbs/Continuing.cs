@@ -45,7 +45,7 @@ internal static class Continuing
         for (int i = 0; i < samples.Length; i++)
         {
             using Continuation sample = samples[i];
-            output.Add(prompt.Text, sample, i == 0 ? WithReading(sample.Report, prefix, read, seconds) : sample.Report);
+            output.Add(prompt.Text, sample, i == 0 ? sample.Report.WithReading(prefix, sample.PromptIds, seconds) : sample.Report);
         }
     }
 
@@ -60,18 +60,6 @@ internal static class Continuing
             (_, string text) => llama.AppendAsync(prefix, text, reading, bar, cancellation),
             _ => llama.AppendAsync(prefix, prompt.Ids!, reading, bar, cancellation),
         }).ConfigureAwait(false);
-    }
-
-    // What the reading took is the first sample's; the others had it for nothing.
-    private static GenerationReport WithReading(GenerationReport report, KvCache? prefix, KvCache read, double seconds)
-    {
-        int reused = prefix is null ? 0 : prefix.Tokens.AsSpan().CommonPrefixLength(read.Tokens);
-        return report with
-        {
-            Usage = report.Usage with { ReusedTokens = reused, ComputedTokens = report.Usage.PromptTokens - reused },
-            Timings = report.Timings with { PrefillSeconds = seconds, TimeToFirstTokenSeconds = seconds + report.Timings.TimeToFirstTokenSeconds },
-            Reuse = prefix is not null && reused < prefix.Length ? $"the tokenizer merges across the border: {prefix.Length - reused} of the prefix's tokens read again" : report.Reuse,
-        };
     }
 
     private static async Task<Continuation> ContinueAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, SequenceOutput output, CancellationToken cancellation)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Configuration;
@@ -25,7 +26,7 @@ internal sealed class InspectVerb : Verb
 
     protected override Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
     {
-        var info = CheckpointInfo.Read(call.Get(_path) ?? _model.Folder(call));
+        var info = CheckpointInfo.Read(call.Get(_path) is string path ? ModelFolder.Resolve(path) : _model.Folder(call));
         if (call.Output.Json)
         {
             call.Output.Document(new

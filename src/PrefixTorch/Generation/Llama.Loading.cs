@@ -1,4 +1,5 @@
 using PrefixTorch.Checkpoints;
+using PrefixTorch.Checkpoints.Hub;
 using PrefixTorch.Configuration;
 using PrefixTorch.Memory;
 using PrefixTorch.Tokenization;
@@ -38,7 +39,7 @@ public sealed partial class Llama
         LibTorch.EnsureLoaded();
         cancellationToken.ThrowIfCancellationRequested();
         Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
-        string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+        string name = PulledModels.NameOf(Path.GetFullPath(folder)) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         if (options.Quantization is Quantization quantization)
         {
             folder = Quantized(folder, config, quantization, options.Threads, cancellationToken);

@@ -88,7 +88,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     /// <summary>The folder the model was loaded from.</summary>
     public string Folder { get; }
 
-    /// <summary>The folder's name.</summary>
+    /// <summary>The folder's name; of a pulled model, the repository's.</summary>
     public string Name { get; }
 
     /// <summary>The resolved <c>config.json</c>.</summary>
@@ -113,6 +113,9 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
     /// <summary>Bytes of the weights as they are held.</summary>
     public long WeightBytes => _model.Matrices.Sum(matrix => matrix.ByteCount);
+
+    /// <summary>Bytes of weights that computing one token reads: all, but of the embedding a row, unless it is the head as well.</summary>
+    public long WeightBytesPerToken => _model.Matrices.Where(matrix => matrix != _model.EmbedTokens || _model.Head.Parts.Contains(matrix)).Sum(matrix => matrix.ByteCount);
 
     /// <summary>Parameters of the matrices.</summary>
     public long MatrixParameters => _model.Matrices.Sum(matrix => (long)matrix.Rows * matrix.Columns);

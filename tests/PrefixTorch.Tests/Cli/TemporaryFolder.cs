@@ -1,7 +1,7 @@
 namespace PrefixTorch.Tests.Cli;
 
 /// <summary>A folder that lives as long as a test.</summary>
-internal sealed class TemporaryFolder : IDisposable
+public sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("prefixtorch-test-").FullName;
 

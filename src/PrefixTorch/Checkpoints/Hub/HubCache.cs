@@ -7,9 +7,12 @@ namespace PrefixTorch.Checkpoints.Hub;
 /// </summary>
 internal sealed class HubCache(string cacheFolder, string repository)
 {
-    private readonly string _folder = Path.Combine(cacheFolder, "models--" + repository.Replace("/", "--", StringComparison.Ordinal));
+    public const string ModelPrefix = "models--";
+    public const string Snapshots = "snapshots";
 
-    public string Snapshot(string commit) => Path.Combine(_folder, "snapshots", commit);
+    private readonly string _folder = Path.Combine(cacheFolder, ModelPrefix + repository.Replace("/", "--", StringComparison.Ordinal));
+
+    public string Snapshot(string commit) => Path.Combine(_folder, Snapshots, commit);
 
     public string Blob(HubFile file) => Path.Combine(_folder, "blobs", file.Hash);
 
@@ -48,14 +51,24 @@ internal sealed class HubCache(string cacheFolder, string repository)
         File.Move(link, pointer, overwrite: true);
     }
 
+    /// <summary>The snapshot that a branch, tag or commit leads to; null where it is not here.</summary>
+    public string? Find(string revision)
+    {
+        string path = Ref(revision);
+        string commit = File.Exists(path) ? File.ReadAllText(path).Trim() : revision;
+        return HubNames.IsCommit(commit) && Directory.Exists(Snapshot(commit)) ? Snapshot(commit) : null;
+    }
+
     public void WriteRef(string revision, string commit)
     {
-        string path = Path.Combine(_folder, "refs", Path.Combine(revision.Split('/')));
+        string path = Ref(revision);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         string temporary = Path.Combine(_folder, "blobs", $"{Guid.NewGuid():N}.ref");
         File.WriteAllText(temporary, commit);
         File.Move(temporary, path, overwrite: true);
     }
+
+    private string Ref(string revision) => Path.Combine(_folder, "refs", Path.Combine(revision.Split('/')));
 
     private string Pointer(string commit, HubFile file) => Path.Combine(Snapshot(commit), Path.Combine(file.Path.Split('/')));
 

@@ -5,9 +5,12 @@ namespace PrefixTorch.Checkpoints.Hub;
 /// <summary>Checks the names that become paths on this machine: they come from the command line and from a server.</summary>
 internal static partial class HubNames
 {
+    public static bool IsRepository(string text) =>
+        Repository().IsMatch(text) && !text.Contains("..", StringComparison.Ordinal) && !text.Contains("--", StringComparison.Ordinal);
+
     public static void CheckRepository(string repository)
     {
-        if (!Repository().IsMatch(repository) || repository.Contains("..", StringComparison.Ordinal) || repository.Contains("--", StringComparison.Ordinal))
+        if (!IsRepository(repository))
         {
             throw new HubException($"'{repository}' is no repository's name. It should be like meta-llama/Llama-3.1-8B: an owner, '/', and a name of letters, digits, '.', '_' and '-'.");
         }

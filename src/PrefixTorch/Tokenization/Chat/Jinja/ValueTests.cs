@@ -30,9 +30,21 @@ internal static class ValueTests
 
     private static readonly Dictionary<string, string> s_comparisons = new(StringComparer.Ordinal)
     {
-        ["equalto"] = "==", ["eq"] = "==", ["=="] = "==", ["ne"] = "!=", ["!="] = "!=",
-        ["lessthan"] = "<", ["lt"] = "<", ["<"] = "<", ["le"] = "<=", ["<="] = "<=",
-        ["greaterthan"] = ">", ["gt"] = ">", [">"] = ">", ["ge"] = ">=", [">="] = ">=",
+        ["equalto"] = "==",
+        ["eq"] = "==",
+        ["=="] = "==",
+        ["ne"] = "!=",
+        ["!="] = "!=",
+        ["lessthan"] = "<",
+        ["lt"] = "<",
+        ["<"] = "<",
+        ["le"] = "<=",
+        ["<="] = "<=",
+        ["greaterthan"] = ">",
+        ["gt"] = ">",
+        [">"] = ">",
+        ["ge"] = ">=",
+        [">="] = ">=",
     };
 
     public static IEnumerable<string> Names => s_tests.Keys.Concat(s_comparisons.Keys);
