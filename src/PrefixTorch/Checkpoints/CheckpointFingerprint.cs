@@ -21,14 +21,41 @@ internal static unsafe class CheckpointFingerprint
     /// </remarks>
     public static string Compute(Checkpoint checkpoint)
     {
+        // All pages are asked for before the first is waited for.
+        foreach (CheckpointTensor tensor in checkpoint.Tensors.Values)
+        {
+            foreach ((long offset, int byteCount) in Samples(tensor.ByteCount))
+            {
+                MappedPages.Prefetch(tensor.Pointer + offset, byteCount);
+            }
+        }
+
         var hash = new XxHash128();
         foreach (CheckpointTensor tensor in checkpoint.Tensors.Values)
         {
             AppendDescription(hash, tensor);
-            AppendSamples(hash, tensor.Pointer, tensor.ByteCount);
+            foreach ((long offset, int byteCount) in Samples(tensor.ByteCount))
+            {
+                hash.Append(new ReadOnlySpan<byte>(tensor.Pointer + offset, byteCount));
+            }
         }
 
         return Convert.ToHexStringLower(hash.GetCurrentHash());
+    }
+
+    private static IEnumerable<(long Offset, int ByteCount)> Samples(long byteCount)
+    {
+        if (byteCount <= PagesPerTensor * PageByteCount)
+        {
+            yield return (0, (int)byteCount);
+            yield break;
+        }
+
+        for (int page = 0; page < PagesPerTensor; page++)
+        {
+            // Int128: a tensor's size times seven may not fit.
+            yield return ((long)((Int128)(byteCount - PageByteCount) * page / (PagesPerTensor - 1)), PageByteCount);
+        }
     }
 
     // Every text is preceded by its length and every list by its count, so that no two descriptions read alike.
@@ -40,23 +67,6 @@ internal static unsafe class CheckpointFingerprint
         foreach (long dimension in tensor.Shape)
         {
             AppendInteger(hash, dimension);
-        }
-    }
-
-    private static void AppendSamples(XxHash128 hash, byte* pointer, long byteCount)
-    {
-        if (byteCount <= PagesPerTensor * PageByteCount)
-        {
-            hash.Append(new ReadOnlySpan<byte>(pointer, (int)byteCount));
-            return;
-        }
-
-        long last = byteCount - PageByteCount;
-        for (int page = 0; page < PagesPerTensor; page++)
-        {
-            // Int128: a tensor's size times seven may not fit.
-            long position = (long)((Int128)last * page / (PagesPerTensor - 1));
-            hash.Append(new ReadOnlySpan<byte>(pointer + position, PageByteCount));
         }
     }
 

@@ -10,8 +10,9 @@ namespace PrefixTorch.Checkpoints;
 /// </summary>
 internal sealed unsafe class PayloadWriter : IDisposable
 {
-    // A gathered buffer stays in the second-level cache; a piece of that size or more is not worth copying.
+    // Gathered in the second-level cache. A piece that is large enough by itself is not worth copying.
     private const int BufferByteCount = 1 << 20;
+    private const int DirectByteCount = 1 << 18;
 
     // One call writes so much at most, so that cancelling a large file is prompt.
     private const int CallByteCount = 64 << 20;
@@ -97,12 +98,13 @@ internal sealed unsafe class PayloadWriter : IDisposable
 
     private void Take(ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length > BufferByteCount - _buffered)
+        bool direct = bytes.Length >= DirectByteCount;
+        if (direct || bytes.Length > BufferByteCount - _buffered)
         {
             Flush();
         }
 
-        if (bytes.Length >= BufferByteCount)
+        if (direct)
         {
             Send(bytes);
             return;

@@ -39,6 +39,7 @@ internal static class SafetensorsWriter
         string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{Guid.NewGuid():N}.tmp");
         try
         {
+            // Its room is taken at once: a full disk is found before the work, and the rename need not wait for ext4 to find room.
             using (SafeFileHandle file = File.OpenHandle(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, FileOptions.None, checked(header.Length + byteCounts.Sum())))
             {
                 WritePayload(path, file, header.Length, tensors, byteCounts, checksums, options.Cancellation);

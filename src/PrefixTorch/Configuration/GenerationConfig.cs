@@ -82,10 +82,8 @@ public sealed record GenerationConfig
     /// <param name="model">The model's config, for the tokens that the file does not give.</param>
     /// <param name="path">What messages call it.</param>
     /// <exception cref="ConfigurationException">As for <see cref="Load"/>.</exception>
-    public static GenerationConfig Parse(ReadOnlySpan<byte> json, LlamaConfig model, string path = FileName)
-    {
-        GenerationConfigFile file = JsonFile.Deserialize(json, JsonFile.Default.GenerationConfigFile, path);
-        return new GenerationConfig
+    public static GenerationConfig Parse(ReadOnlySpan<byte> json, LlamaConfig model, string path = FileName) =>
+        JsonFile.Parse(json, JsonFile.Default.GenerationConfigFile, path, file => new GenerationConfig
         {
             BosTokenId = TokenIds.ReadFirst(file.BosTokenId, "bos_token_id", path) ?? model.BosTokenId,
             EosTokenIds = TokenIds.Read(file.EosTokenId, "eos_token_id", path) ?? model.EosTokenIds,
@@ -105,8 +103,7 @@ public sealed record GenerationConfig
             MaxNewTokens = file.MaxNewTokens,
             MaxLength = file.MaxLength,
             MinNewTokens = file.MinNewTokens,
-        };
-    }
+        });
 
     private static string? EarlyStoppingText(JsonElement element, string path) => element.ValueKind switch
     {

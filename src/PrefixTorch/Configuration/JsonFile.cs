@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.Unicode;
 
 namespace PrefixTorch.Configuration;
 
@@ -24,18 +25,24 @@ internal sealed partial class JsonFile : JsonSerializerContext
         }
     }
 
-    /// <summary>Reads JSON into a type.</summary>
+    /// <summary>Reads JSON into the type of the file, and makes of that what is asked for.</summary>
     /// <exception cref="ConfigurationException">It is not JSON, or a key has a value of the wrong type.</exception>
-    public static T Deserialize<T>(ReadOnlySpan<byte> json, JsonTypeInfo<T> type, string path)
+    public static TResult Parse<TFile, TResult>(ReadOnlySpan<byte> json, JsonTypeInfo<TFile> type, string path, Func<TFile, TResult> resolve)
     {
+        // A byte order mark is not JSON, yet some editors leave one.
+        ReadOnlySpan<byte> text = json.StartsWith("\uFEFF"u8) ? json[3..] : json;
+        if (!Utf8.IsValid(text))
+        {
+            throw new ConfigurationException(path, "the file is not UTF-8. Download it again, or save it as UTF-8.");
+        }
+
         try
         {
-            // A byte order mark is not JSON, yet some editors leave one.
-            ReadOnlySpan<byte> text = json.StartsWith("\uFEFF"u8) ? json[3..] : json;
-            return JsonSerializer.Deserialize(text, type) ?? throw new ConfigurationException(path, "the file holds null instead of an object. Download it again.");
+            return resolve(JsonSerializer.Deserialize(text, type) ?? throw new ConfigurationException(path, "the file holds null instead of an object. Download it again."));
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
+            // InvalidOperation: a string with half a surrogate pair, found when it is read.
             throw new ConfigurationException(path, $"{error.Message} Correct the value, or download the file again.", error);
         }
     }

@@ -79,5 +79,5 @@ public sealed record LlamaConfig
     /// <param name="path">What messages call it.</param>
     /// <exception cref="ConfigurationException">As for <see cref="Load"/>.</exception>
     public static LlamaConfig Parse(ReadOnlySpan<byte> json, string path = FileName) =>
-        ConfigResolver.Resolve(JsonFile.Deserialize(json, JsonFile.Default.ConfigFile, path), path);
+        JsonFile.Parse(json, JsonFile.Default.ConfigFile, path, file => ConfigResolver.Resolve(file, path));
 }

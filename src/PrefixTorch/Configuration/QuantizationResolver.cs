@@ -27,6 +27,11 @@ internal static class QuantizationResolver
                 return new QuantizationConfig(method);
             case "compressed-tensors" when Text(given, "format") == "float-quantized":
                 return new QuantizationConfig(method);
+            case QuantizationConfig.OurMethod:
+                string kind = Text(given, "format") is "int8" or "int4"
+                    ? Text(given, "format")!
+                    : throw new ConfigurationException(path, $"quantization_config.format is '{Text(given, "format")}'; int8 and int4 are read. Quantize the original checkpoint again.");
+                return new QuantizationConfig(method, Format: kind);
             default:
                 string format = Text(given, "format") is string name ? $" ({name})" : "";
                 throw new ConfigurationException(path, $"the checkpoint is quantized by '{method}'{format}; only 8-bit floats (fp8, fbgemm_fp8, compressed-tensors' float-quantized) are read. Use the original checkpoint and quantize it here.");

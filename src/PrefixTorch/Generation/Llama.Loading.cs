@@ -1,4 +1,5 @@
 using PrefixTorch.Checkpoints;
+using PrefixTorch.Checkpoints.Hub;
 using PrefixTorch.Configuration;
 using PrefixTorch.Memory;
 using PrefixTorch.Tokenization;
@@ -34,20 +35,40 @@ public sealed partial class Llama
         }
 
         LlamaConfig config = LlamaConfig.Load(folder);
-        GenerationConfig generationConfig = GenerationConfig.Load(folder, config);
+        GenerationConfig generationConfig = options.GenerationConfigFile is string file ? ReadGenerationConfig(file, config) : GenerationConfig.Load(folder, config);
         LibTorch.EnsureLoaded();
         cancellationToken.ThrowIfCancellationRequested();
         Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
+        string name = PulledModels.NameOf(Path.GetFullPath(folder)) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
+        if (options.Quantization is Quantization quantization)
+        {
+            folder = Quantized(folder, config, quantization, options.Threads, cancellationToken);
+            config = LlamaConfig.Load(folder);
+            name += config.Quantization?.Format is string format && !name.EndsWith(format, StringComparison.Ordinal) ? "-" + format : "";
+        }
+
         Checkpoint? checkpoint = null;
         try
         {
             checkpoint = Checkpoint.Open(folder);
-            return new Llama(folder, options, config, generationConfig, tokenizer.GetAwaiter().GetResult(), checkpoint);
+            return new Llama(folder, name, options, config, generationConfig, tokenizer.GetAwaiter().GetResult(), checkpoint);
         }
         catch
         {
             checkpoint?.Dispose();
             throw;
+        }
+    }
+
+    private static GenerationConfig ReadGenerationConfig(string path, LlamaConfig config)
+    {
+        try
+        {
+            return GenerationConfig.Parse(File.ReadAllBytes(path), config, path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new PrefixTorchException($"The generation config {path} cannot be read: {error.Message}", error);
         }
     }
 

@@ -37,10 +37,10 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private readonly Checkpoint _checkpoint;
     private int _disposed;
 
-    private Llama(string folder, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
+    private Llama(string folder, string name, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
     {
         Folder = Path.GetFullPath(folder);
-        Name = Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
+        Name = name;
         Config = config;
         GenerationConfig = generationConfig;
         _tokenizer = tokenizer;
@@ -57,7 +57,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
             throw;
         }
 
-        DType held = _model.EmbedTokens.DType;
+        DType held = _model.EmbedTokens.ComputeDType;
         DType kept = options.KvDType ?? held;
         _layout = new KvLayout(config.NumHiddenLayers, config.NumKeyValueHeads, config.HeadDim, kept);
         Options = options with { DType = held, KvDType = kept, Threads = _pool.Threads };
@@ -88,7 +88,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     /// <summary>The folder the model was loaded from.</summary>
     public string Folder { get; }
 
-    /// <summary>The folder's name.</summary>
+    /// <summary>The folder's name; of a pulled model, the repository's.</summary>
     public string Name { get; }
 
     /// <summary>The resolved <c>config.json</c>.</summary>
@@ -113,6 +113,9 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
     /// <summary>Bytes of the weights as they are held.</summary>
     public long WeightBytes => _model.Matrices.Sum(matrix => matrix.ByteCount);
+
+    /// <summary>Bytes of weights that computing one token reads: all, but of the embedding a row, unless it is the head as well.</summary>
+    public long WeightBytesPerToken => _model.Matrices.Where(matrix => matrix != _model.EmbedTokens || _model.Head.Parts.Contains(matrix)).Sum(matrix => matrix.ByteCount);
 
     /// <summary>Parameters of the matrices.</summary>
     public long MatrixParameters => _model.Matrices.Sum(matrix => (long)matrix.Rows * matrix.Columns);

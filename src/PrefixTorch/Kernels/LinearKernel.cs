@@ -39,7 +39,8 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
         {
             for (int r = 0; r < rows; r++)
             {
-                y[(long)r * yStride + n] = Dot(weight + n * pitch, columns, x + (long)r * xStride) + (bias is null ? 0 : bias[n]);
+                float sum = Dot(weight + n * pitch, columns, x + (long)r * xStride);
+                y[(long)r * yStride + n] = bias is null ? sum : sum + bias[n];
             }
         }
     }
@@ -62,10 +63,12 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     {
         byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
         TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
+        long ahead = Streams.Ahead(pitch);
         int k = 0;
         for (; k + TVectors.Width <= columns; k += TVectors.Width)
         {
             long at = (long)k * TElement.Size;
+            Streams.Prefetch(w0, w1, w2, w3, at, ahead);
             TVector v = TVectors.Load(x + k);
             s0 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w0 + at), v, s0);
             s1 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w1 + at), v, s1);
@@ -86,10 +89,12 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
         TVector s10 = zero, s11 = zero, s12 = zero, s13 = zero;
         TVector s20 = zero, s21 = zero, s22 = zero, s23 = zero;
         TVector s30 = zero, s31 = zero, s32 = zero, s33 = zero;
+        long ahead = Streams.Ahead(pitch);
         int k = 0;
         for (; k + TVectors.Width <= columns; k += TVectors.Width)
         {
             long at = (long)k * TElement.Size;
+            Streams.Prefetch(w0, w1, w2, w3, at, ahead);
             TVector a0 = TElement.Load<TVectors, TVector>(w0 + at), a1 = TElement.Load<TVectors, TVector>(w1 + at);
             TVector a2 = TElement.Load<TVectors, TVector>(w2 + at), a3 = TElement.Load<TVectors, TVector>(w3 + at);
             TVector v = TVectors.Load(x0 + k);

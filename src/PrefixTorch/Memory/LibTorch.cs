@@ -20,6 +20,18 @@ internal static partial class LibTorch
 
     private static readonly Lazy<string> s_loaded = new(Load);
 
+    /// <summary>The folder of this user where what is made once is kept.</summary>
+    public static string CacheFolder
+    {
+        get
+        {
+            string root = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } set
+                ? set
+                : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
+            return Path.Combine(root, "prefixtorch");
+        }
+    }
+
     /// <summary>Loads the native libraries if this process has not yet. Thread-safe, and cheap after the first call.</summary>
     /// <returns>The file that serves as LibTorchSharp, or an empty string where TorchSharp's own search is left to find it.</returns>
     /// <exception cref="PrefixTorchException">The library can be neither loaded nor mended.</exception>
@@ -117,12 +129,9 @@ internal static partial class LibTorch
 
     private static string MendIn(string original)
     {
-        string cache = Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } set
-            ? set
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
         try
         {
-            return Mend(original, Path.Combine(cache, "prefixtorch"));
+            return Mend(original, CacheFolder);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

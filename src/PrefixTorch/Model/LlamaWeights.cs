@@ -19,7 +19,7 @@ internal static unsafe class LlamaWeights
     /// <exception cref="CheckpointException">Weights are missing, misshapen or unknown: all of them are named.</exception>
     public static LlamaModel Load(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
     {
-        WeightCheck.Check(checkpoint, [.. Expected(config)]);
+        WeightCheck.Check(checkpoint, [.. Expected(config, checkpoint)]);
         var loader = new Loader(checkpoint, config, dtype, pool);
         try
         {
@@ -50,7 +50,38 @@ internal static unsafe class LlamaWeights
         }
     }
 
-    /// <summary>The weights that a configuration asks of a checkpoint.</summary>
+    /// <summary>One matrix of a checkpoint. The caller disposes it.</summary>
+    public static WeightMatrix Matrix(Checkpoint checkpoint, LlamaConfig config, string name, DType? dtype, KernelPool pool) =>
+        new Loader(checkpoint, config, dtype, pool).Matrix(name);
+
+    /// <summary>The weights that a configuration asks of a checkpoint; of codes, their scales too.</summary>
+    public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config, Checkpoint checkpoint)
+    {
+        bool ours = config.Quantization is { IsOurs: true };
+        foreach (ExpectedWeight weight in Expected(config))
+        {
+            WeightFormat format = ours && weight.Shape.Length == 2 && checkpoint.Tensors.TryGetValue(weight.Name, out CheckpointTensor? tensor) ? FormatOf(tensor.DType) : WeightFormat.Float;
+            if (format == WeightFormat.Float)
+            {
+                yield return weight;
+                continue;
+            }
+
+            int columns = (int)weight.Shape[1];
+            long scales = WeightMatrix.ScaleBytesOf(format, columns) / sizeof(ushort);
+            yield return weight with { Shape = [weight.Shape[0], WeightMatrix.RowBytesOf(format, columns)] };
+            yield return new(weight.Name + Quantizer.ScaleSuffix, format == WeightFormat.Int8 ? [weight.Shape[0]] : [weight.Shape[0], scales]);
+        }
+    }
+
+    private static WeightFormat FormatOf(DType dtype) => dtype switch
+    {
+        DType.Int8 => WeightFormat.Int8,
+        DType.UInt8 => WeightFormat.Int4,
+        _ => WeightFormat.Float,
+    };
+
+    /// <summary>The weights that a configuration asks for, in floating point.</summary>
     public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config)
     {
         long c = config.HiddenSize, i = config.IntermediateSize, v = config.VocabSize;
@@ -83,6 +114,7 @@ internal static unsafe class LlamaWeights
     private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
     {
         private readonly List<IDisposable> _made = [];
+        private readonly Dictionary<string, long[]> _shapes = Expected(config).ToDictionary(weight => weight.Name, weight => weight.Shape);
 
         public Linear Linear(bool hasBias, params string[] names)
         {
@@ -93,7 +125,12 @@ internal static unsafe class LlamaWeights
         public WeightMatrix Matrix(string name)
         {
             CheckpointTensor tensor = checkpoint[name];
-            int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
+            int rows = (int)_shapes[name][0], columns = (int)_shapes[name][1];
+            if (config.Quantization is { IsOurs: true } && FormatOf(tensor.DType) is not WeightFormat.Float and WeightFormat format)
+            {
+                return Codes(tensor, format, rows, columns);
+            }
+
             DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;
             DType held = dtype ?? stored;
             if (!held.IsFloat() || held == DType.Float64 || !stored.IsFloat() || stored == DType.Float64)
@@ -115,6 +152,21 @@ internal static unsafe class LlamaWeights
                 return matrix;
             }
 
+            _made.Add(matrix);
+            return matrix;
+        }
+
+        // Codes stay as they are, whatever dtype is asked for: that is about floats.
+        private WeightMatrix Codes(CheckpointTensor tensor, WeightFormat format, int rows, int columns)
+        {
+            CheckpointTensor scales = checkpoint[tensor.Name + Quantizer.ScaleSuffix];
+            DType needed = format == WeightFormat.Int8 ? DType.Float32 : DType.BFloat16;
+            if (scales.DType != needed || !scales.Entry.IsAligned)
+            {
+                throw new PrefixTorchException($"{scales.Name} is {scales.DType.FileName()} at byte {scales.Entry.Offset}, and {needed.FileName()}, aligned, is needed. Quantize the original checkpoint again.");
+            }
+
+            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, tensor.Block.Retain(), tensor.Pointer, scales.Block.Retain(), scales.Pointer);
             _made.Add(matrix);
             return matrix;
         }

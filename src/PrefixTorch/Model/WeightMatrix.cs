@@ -4,17 +4,32 @@ using TorchSharp;
 
 namespace PrefixTorch.Model;
 
+/// <summary>How a matrix is held.</summary>
+public enum WeightFormat
+{
+    /// <summary>Floating point numbers.</summary>
+    Float,
+
+    /// <summary>Signed bytes with one scale for each output channel.</summary>
+    Int8,
+
+    /// <summary>Four bits with one scale for each 32 of a row.</summary>
+    Int4,
+}
+
 /// <summary>
 /// A matrix <c>[Rows, Columns]</c> of a checkpoint, row-major, as it is held in memory: often a view of the mapped file. It knows its own
 /// storage, so that no model code asks for a dtype.
 /// </summary>
-/// <remarks>Immutable. Holds its block until disposed, by the weights that own it.</remarks>
+/// <remarks>Immutable. Holds its blocks until disposed, by the weights that own it.</remarks>
 internal sealed unsafe class WeightMatrix : IDisposable
 {
     private readonly NativeBlock _block;
+    private readonly NativeBlock? _scalesBlock;
+    private readonly byte* _scales;
     private torch.Tensor? _tensor;
 
-    /// <summary>A matrix at <paramref name="data"/> in <paramref name="block"/>; takes over the caller's hold on the block.</summary>
+    /// <summary>A matrix of floats at <paramref name="data"/> in <paramref name="block"/>; takes over the caller's hold on the block.</summary>
     public WeightMatrix(string name, DType dtype, int rows, int columns, NativeBlock block, byte* data)
     {
         Name = name;
@@ -25,10 +40,25 @@ internal sealed unsafe class WeightMatrix : IDisposable
         Data = data;
     }
 
+    /// <summary>
+    /// A matrix of codes, as <see cref="CodeFormat"/> lays them; <paramref name="scales"/> are fp32 <c>[N]</c> of int8 and bf16 <c>[N, groups]</c> of int4.
+    /// Takes over the caller's hold on both blocks.
+    /// </summary>
+    public WeightMatrix(string name, WeightFormat format, int rows, int columns, NativeBlock block, byte* data, NativeBlock scalesBlock, byte* scales)
+        : this(name, format == WeightFormat.Int8 ? DType.Int8 : DType.UInt8, rows, columns, block, data)
+    {
+        Format = format;
+        _scalesBlock = scalesBlock;
+        _scales = scales;
+    }
+
     /// <summary>The tensor's name in the checkpoint.</summary>
     public string Name { get; }
 
-    /// <summary>How the elements are stored.</summary>
+    /// <summary>Floats or codes.</summary>
+    public WeightFormat Format { get; }
+
+    /// <summary>How the elements are stored; of codes, the type of the bytes that hold them.</summary>
     public DType DType { get; }
 
     /// <summary>Outputs of the product, or entries of an embedding (N).</summary>
@@ -40,27 +70,75 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>The first element.</summary>
     public byte* Data { get; }
 
-    /// <summary>Bytes of the matrix.</summary>
-    public long ByteCount => (long)Rows * Columns * DType.Size();
+    /// <summary>Bytes of a row's elements or codes.</summary>
+    public long RowBytes => RowBytesOf(Format, Columns, DType);
+
+    /// <summary>Bytes of the matrix, its scales included: what a product of few rows reads.</summary>
+    public long ByteCount => Rows * (RowBytes + ScaleBytesOf(Format, Columns));
 
     /// <summary>Whether the matrix is a view of a mapped file.</summary>
     public bool IsMapped => _block.IsMapped;
 
-    /// <summary>The matrix as libtorch sees it, <c>[Rows, Columns]</c> on the CPU, over the same memory. Owned by this object.</summary>
+    /// <summary>What a tensor of these weights holds at least: the dtype of floats, bf16 for codes.</summary>
+    public DType ComputeDType => Format == WeightFormat.Float ? DType : DType.BFloat16;
+
+    /// <summary>A matrix of floats as libtorch sees it, <c>[Rows, Columns]</c> on the CPU, over the same memory. Owned by this object.</summary>
     public torch.Tensor Tensor => _tensor ??= NativeTensor.Over(Data, DType, Rows, Columns).DetachFromDisposeScope();
 
-    /// <summary>Row <paramref name="row"/> as fp32.</summary>
-    public void ReadRow(KernelSet kernels, int row, float* to) =>
-        kernels.Convert(DType, Data + (long)row * Columns * DType.Size(), DType.Float32, (byte*)to, Columns);
+    /// <summary>Whether libtorch can multiply by <see cref="Tensor"/> as it is, where the other side is of type <paramref name="dtype"/>.</summary>
+    public bool IsDirect(DType dtype) => Format == WeightFormat.Float && DType == dtype;
 
-    /// <summary>Rows <paramref name="first"/> … as fp32: a block for a product that computes in fp32.</summary>
-    public void Widen(KernelSet kernels, int first, int count, float* to) =>
-        kernels.Convert(DType, Data + (long)first * Columns * DType.Size(), DType.Float32, (byte*)to, (long)count * Columns);
+    /// <summary>Bytes of a row of <paramref name="columns"/> elements or codes.</summary>
+    public static long RowBytesOf(WeightFormat format, int columns, DType dtype = DType.BFloat16) => format switch
+    {
+        WeightFormat.Int8 => CodeFormat.Blocks(columns) * CodeFormat.Block,
+        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Int4BlockBytes,
+        _ => (long)columns * dtype.Size(),
+    };
+
+    /// <summary>Bytes of a row's scales.</summary>
+    public static long ScaleBytesOf(WeightFormat format, int columns) => format switch
+    {
+        WeightFormat.Int8 => sizeof(float),
+        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Groups * sizeof(ushort),
+        _ => 0,
+    };
+
+    /// <summary><c>y = x Wᵀ + b</c> for few rows of floats, outputs <paramref name="first"/> … <paramref name="end"/> − 1.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
+        kernels.Linear(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride);
+
+    /// <summary>The same by codes, of rows that were encoded for them.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
+        kernels.LinearCodes(Format == WeightFormat.Int4, Data, _scales, bias, first, end, x, y, yStride);
+
+    /// <summary>Rows <paramref name="first"/> … as fp32 or bf16, <c>[count, Columns]</c>.</summary>
+    public void Widen(KernelSet kernels, int first, int count, DType toType, byte* to)
+    {
+        for (int row = first; row < first + count; row++, to += (long)Columns * toType.Size())
+        {
+            byte* from = Data + row * RowBytes;
+            byte* scales = _scales + row * ScaleBytesOf(Format, Columns);
+            switch (Format)
+            {
+                case WeightFormat.Int4:
+                    kernels.WidenInt4(from, (ushort*)scales, Columns, toType, to);
+                    break;
+                case WeightFormat.Int8:
+                    kernels.WidenInt8((sbyte*)from, *(float*)scales, Columns, toType, to);
+                    break;
+                default:
+                    kernels.Convert(DType, from, toType, to, Columns);
+                    break;
+            }
+        }
+    }
 
     /// <summary>Lets go of the memory.</summary>
     public void Dispose()
     {
         _tensor?.Dispose();
         _block.Release();
+        _scalesBlock?.Release();
     }
 }

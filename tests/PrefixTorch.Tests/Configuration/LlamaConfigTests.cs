@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json.Nodes;
+using CsCheck;
 using PrefixTorch.Configuration;
 using PrefixTorch.Memory;
 
@@ -249,6 +250,15 @@ public class LlamaConfigTests
     [InlineData("""{"hidden_size": 1, "hidden_size": 2}""")]
     public void WhatIsNoJsonObjectIsRefused(string text) => Assert.Throws<ConfigurationException>(() => Parse(text));
 
+    [Theory]
+    [InlineData("""{"rope_scaling": {"\ud800": 1}}""")]
+    [InlineData("""{"rope_scaling": {"rope_type": "\ud800"}}""")]
+    [InlineData("""{"hidden_act": "\ud800"}""")]
+    public void HalfASurrogatePairIsRefused(string change) => Assert.Throws<ConfigurationException>(() => Parse("{\"model_type\": \"llama\", \"hidden_size\": 8, \"num_attention_heads\": 1, \"num_hidden_layers\": 1, \"intermediate_size\": 1, \"vocab_size\": 1, " + change[1..]));
+
+    [Fact]
+    public void WhatIsNotUtf8IsRefused() => Assert.Throws<ConfigurationException>(() => LlamaConfig.Parse([(byte)'{', (byte)'"', 0xFB, (byte)'"']));
+
     [Fact]
     public void AMissingFileIsNamed()
     {
@@ -259,6 +269,30 @@ public class LlamaConfigTests
 
     [Fact]
     public void AByteOrderMarkIsTolerated() => Parse("\uFEFF" + Changed("{}"));
+
+    [Fact]
+    public void AMutatedConfigIsReadOrRefused()
+    {
+        byte[] json = File.ReadAllBytes(Path.Combine(Repository.TinyTolstoy, "config.json"));
+        Gen.Select(Gen.Int[0, json.Length - 1], Gen.OneOf(Gen.Byte, Gen.OneOf("0123456789-.e\"{}[],:"u8.ToArray()))).Array[1, 4].Sample(changes =>
+        {
+            byte[] mutant = [.. json];
+            foreach ((int position, byte value) in changes)
+            {
+                mutant[position] = value;
+            }
+
+            try
+            {
+                var config = LlamaConfig.Parse(mutant);
+                Assert.Equal(config.HeadDim / 2, RopeFrequencies.Compute(config).InverseFrequencies.Length);
+            }
+            catch (ConfigurationException error)
+            {
+                Assert.StartsWith("config.json: ", error.Message, StringComparison.Ordinal);
+            }
+        }, iter: 10_000);
+    }
 
     internal static LlamaConfig With(string change) => Parse(Changed(change));
 

@@ -38,7 +38,7 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
         RopeFrequencies rope = RopeFrequencies.Compute(Config);
         var rotary = new RotaryEmbedding(rope.InverseFrequencies.ToArray(), rope.AttentionScaling);
-        DType held = Model.EmbedTokens.DType;
+        DType held = Model.EmbedTokens.ComputeDType;
         Layout = new KvLayout(Config.NumHiddenLayers, Config.NumKeyValueHeads, Config.HeadDim, kvDType ?? held);
         if (path == "torch")
         {

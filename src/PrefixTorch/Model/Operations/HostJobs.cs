@@ -35,18 +35,19 @@ internal sealed unsafe partial class HostOperations
         private readonly HostRows _x;
         private readonly Linear _linear;
         private readonly HostRows _y;
+        private readonly CodedRows _coded;
         private readonly int _outputsPerBlock;
 
-        public LinearJob(KernelSet kernels, HostRows x, Linear linear, HostRows y)
+        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Linear linear, HostRows y)
         {
             _kernels = kernels;
             _x = x;
+            _coded = coded;
             _linear = linear;
             _y = y;
 
             // Four outputs are computed together; a block is what a thread streams in some ten microseconds.
-            long pitch = (long)linear.InFeatures * linear.Parts[0].DType.Size();
-            _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / pitch / 4 * 4);
+            _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
             foreach (WeightMatrix part in linear.Parts)
             {
                 Blocks += BlocksOf(part);
@@ -65,7 +66,15 @@ internal sealed unsafe partial class HostOperations
                 {
                     int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
                     float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    _kernels.Linear(part.DType, part.Data, bias, part.Columns, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                    if (part.Format == WeightFormat.Float)
+                    {
+                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                    }
+                    else
+                    {
+                        part.Multiply(_kernels, bias, start, end, _coded, _y.Floats + first, _y.Columns);
+                    }
+
                     return;
                 }
 
@@ -77,7 +86,12 @@ internal sealed unsafe partial class HostOperations
         private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
     }
 
-    private readonly struct WidenJob(KernelSet kernels, WeightMatrix part, int first, int count, float* to) : IBlockJob
+    private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
+    {
+        public void Run(int row) => kernels.EncodeActivations((float*)x.Row(row), x.Columns, int4, to, row);
+    }
+
+    private readonly struct WidenJob(KernelSet kernels, WeightMatrix part, int first, int count, DType dtype, byte* to) : IBlockJob
     {
         private const int RowsPerBlock = 16;
 
@@ -86,7 +100,7 @@ internal sealed unsafe partial class HostOperations
         public void Run(int block)
         {
             int row = block * RowsPerBlock;
-            part.Widen(kernels, first + row, Math.Min(RowsPerBlock, count - row), to + (long)row * part.Columns);
+            part.Widen(kernels, first + row, Math.Min(RowsPerBlock, count - row), dtype, to + (long)row * part.Columns * dtype.Size());
         }
     }
 

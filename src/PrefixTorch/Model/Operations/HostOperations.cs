@@ -54,7 +54,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <summary>What products of many rows run in for a model with these matrices, on this processor.</summary>
     public static DType ManyDType(IEnumerable<WeightMatrix> matrices) =>
-        Cpu.HasBFloat16Arithmetic && matrices.All(matrix => matrix.DType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
+        Cpu.HasBFloat16Arithmetic && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
 
     private int Heads => _config.NumAttentionHeads;
 
@@ -86,7 +86,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         HostRows x = _arena.TakeRows(DType.Float32, _step!.Rows, embedding.Columns);
         for (int row = 0; row < x.Rows; row++)
         {
-            embedding.ReadRow(_kernels, _step.Ids[row], (float*)x.Row(row));
+            embedding.Widen(_kernels, _step.Ids[row], 1, DType.Float32, x.Row(row));
         }
 
         return x;
@@ -194,9 +194,23 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private HostRows LinearOfFew(HostRows x, Linear linear)
     {
         HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        var job = new LinearJob(_kernels, x, linear, y);
+        var job = new LinearJob(_kernels, x, Encode(x, linear.Parts[0].Format), linear, y);
         _pool.Run(job.Blocks, ref job);
         return y;
+    }
+
+    // The rows as codes meet them; all parts of a product are quantized alike.
+    private CodedRows Encode(HostRows x, WeightFormat format)
+    {
+        if (format == WeightFormat.Float)
+        {
+            return default;
+        }
+
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var job = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
+        ForRows(x.Rows, ref job);
+        return coded;
     }
 
     private HostRows LinearOfMany(HostRows x, Linear linear)
@@ -208,13 +222,13 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         int first = 0;
         foreach (WeightMatrix part in linear.Parts)
         {
-            if (part.DType == x.DType)
+            if (part.IsDirect(x.DType))
             {
                 _products.invoke("product", input, part.Tensor, output.narrow(1, first, part.Rows));
             }
             else
             {
-                ProductInBlocks(input, part, output, first);
+                ProductInBlocks(input, x.DType, part, output, first);
             }
 
             first += part.Rows;
@@ -228,18 +242,18 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         return y;
     }
 
-    // No 16-bit arithmetic here, or none that is fast: widen a block of weights, multiply in fp32, go on to the next.
-    private void ProductInBlocks(torch.Tensor input, WeightMatrix part, torch.Tensor output, int first)
+    // Codes, or 16-bit floats where there is no fast 16-bit arithmetic: widen a block of weights, multiply, go on to the next.
+    private void ProductInBlocks(torch.Tensor input, DType dtype, WeightMatrix part, torch.Tensor output, int first)
     {
         int rows = Math.Clamp(WidenedElements / part.Columns, 1, part.Rows);
         using var scratch = new ArenaScope(_arena);
-        float* block = (float*)_arena.Take((long)rows * part.Columns * sizeof(float));
+        byte* block = _arena.Take((long)rows * part.Columns * dtype.Size());
         for (int row = 0; row < part.Rows; row += rows)
         {
             int count = Math.Min(rows, part.Rows - row);
-            var job = new WidenJob(_kernels, part, row, count, block);
+            var job = new WidenJob(_kernels, part, row, count, dtype, block);
             _pool.Run(job.Blocks, ref job);
-            torch.Tensor weights = NativeTensor.Over(block, DType.Float32, count, part.Columns);
+            torch.Tensor weights = NativeTensor.Over(block, dtype, count, part.Columns);
             _products!.invoke("product", input, weights, output.narrow(1, first + row, count));
         }
     }

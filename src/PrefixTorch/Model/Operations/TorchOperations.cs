@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Configuration;
+using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -61,21 +62,21 @@ internal sealed class TorchOperations : IOperations<Tensor>
     public IDisposable Scope() => NewDisposeScope();
 
     /// <inheritdoc/>
-    public Tensor Embed(WeightMatrix embedding) => Weight(embedding, embedding.Tensor).index_select(0, tensor(_step!.Ids, int64).to(_device));
+    public Tensor Embed(WeightMatrix embedding) => Weight(embedding).index_select(0, tensor(_step!.Ids, int64).to(_device));
 
     /// <inheritdoc/>
     public Tensor Norm(Tensor x, Vector weight)
     {
         Tensor wide = x.to(ScalarType.Float32);
         Tensor scale = (wide.square().mean([-1], keepdim: true) + _config.RmsNormEps).rsqrt();
-        return Weight(weight, weight.Tensor) * (wide * scale).to(_dtype);
+        return Weight(weight) * (wide * scale).to(_dtype);
     }
 
     /// <inheritdoc/>
     public Tensor Linear(Tensor x, Linear linear)
     {
-        Tensor y = cat([.. linear.Parts.Select(part => nn.functional.linear(x, Weight(part, part.Tensor)))], -1);
-        return linear.Bias is Vector bias ? y + Weight(bias, bias.Tensor) : y;
+        Tensor y = cat([.. linear.Parts.Select(part => nn.functional.linear(x, Weight(part)))], -1);
+        return linear.Bias is Vector bias ? y + Weight(bias) : y;
     }
 
     /// <inheritdoc/>
@@ -186,7 +187,30 @@ internal sealed class TorchOperations : IOperations<Tensor>
         return (wide * _cos! + cat([-halves[1], halves[0]], -1) * _sin!).to(_dtype);
     }
 
-    private Tensor Weight(object owner, Tensor stored)
+    private Tensor Weight(Vector vector) => Convert(vector, vector.Tensor);
+
+    private unsafe Tensor Weight(WeightMatrix matrix)
+    {
+        if (matrix.Format == WeightFormat.Float)
+        {
+            return Convert(matrix, matrix.Tensor);
+        }
+
+        if (!_weights.TryGetValue(matrix, out Tensor? converted))
+        {
+            using Tensor wide = empty([matrix.Rows, matrix.Columns], ScalarType.Float32);
+            fixed (byte* to = wide.bytes)
+            {
+                matrix.Widen(KernelSet.Current, 0, matrix.Rows, DType.Float32, to);
+            }
+
+            _weights[matrix] = converted = wide.to(_dtype, _device, copy: true).DetachFromDisposeScope();
+        }
+
+        return converted;
+    }
+
+    private Tensor Convert(object owner, Tensor stored)
     {
         if (stored.dtype == _dtype && _device.type == DeviceType.CPU)
         {

@@ -1,0 +1,62 @@
+namespace PrefixTorch.Cli.Inputs;
+
+/// <summary>
+/// Texts on the command line: a text itself, <c>@file</c>, or <c>-</c> for standard input. A file's content is taken as it
+/// is, final line break and all: a prompt is exactly what it is. <c>@@text</c> is a text that begins with @.
+/// </summary>
+internal sealed class TextSource(Streams streams)
+{
+    private string? _readBy;
+
+    /// <summary>Whether standard input is something other than a person typing.</summary>
+    public bool IsInputRedirected => !streams.InIsTerminal;
+
+    /// <summary>The text that an option's value stands for.</summary>
+    /// <param name="value">As it was given.</param>
+    /// <param name="option">The option, for messages.</param>
+    /// <exception cref="UsageException">Standard input is asked for a second time.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public string Read(string value, string option) => value switch
+    {
+        "-" => Standard(option).ReadToEnd(),
+        ['@', '@', .. string text] => $"@{text}",
+        ['@', .. string path] => ReadFile(path, option),
+        _ => value,
+    };
+
+    /// <summary>The content of a file, or of standard input where it is called <c>-</c>.</summary>
+    public string ReadPath(string path, string option) => path == "-" ? Standard(option).ReadToEnd() : ReadFile(path, option);
+
+    /// <summary>The lines of a text as they come: standard input is not read to its end first.</summary>
+    public IEnumerable<string> Lines(string value, string option)
+    {
+        using TextReader reader = value == "-" ? Standard(option) : new StringReader(Read(value, option));
+        while (reader.ReadLine() is { } line)
+        {
+            yield return line;
+        }
+    }
+
+    private TextReader Standard(string option)
+    {
+        if (_readBy is not null)
+        {
+            throw new UsageException($"{_readBy} and {option} both ask for standard input, which can be read once. Put one of the texts into a file and give @file.");
+        }
+
+        _readBy = option;
+        return streams.In;
+    }
+
+    private static string ReadFile(string path, string option)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new PrefixTorchException($"{option}: the file '{path}' cannot be read: {error.Message}", error);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+using System.CommandLine;
+using System.Diagnostics;
+using PrefixTorch.Cli.Verbs;
+using PrefixTorch.Generation;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Cli.Options;
+
+/// <summary>Which model, and how it is held and run.</summary>
+internal sealed class LoadOptions : ModelOptions
+{
+    private const string Auto = "auto";
+
+    private static readonly Dictionary<string, DType?> s_dtypes = new()
+    {
+        [Auto] = null,
+        ["float32"] = Memory.DType.Float32,
+        ["bfloat16"] = Memory.DType.BFloat16,
+        ["float16"] = Memory.DType.Float16,
+    };
+
+    private static readonly Dictionary<string, Quantization> s_quantizations = new()
+    {
+        ["int8"] = Quantization.Int8,
+        ["int4"] = Quantization.Int4,
+    };
+
+    private Option<string?>? _generationConfig;
+
+    public LoadOptions()
+    {
+        DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", [.. s_dtypes.Keys, .. s_quantizations.Keys]);
+        KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
+        Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
+        Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
+    }
+
+    /// <summary>Adds the option for verbs that choose tokens.</summary>
+    public LoadOptions WithGenerationConfig()
+    {
+        _generationConfig = Text("--generation-config", "FILE", "Defaults of sampling and end tokens, instead of the checkpoint's generation_config.json.");
+        return this;
+    }
+
+    public Option<string?> DType { get; }
+
+    public Option<string?> KvDType { get; }
+
+    public Option<string?> Device { get; }
+
+    public Option<int?> Threads { get; }
+
+    /// <summary>Loads the model that the command line names. The caller disposes it.</summary>
+    /// <param name="call">The command line.</param>
+    /// <param name="cancellation">Looked at between the parts.</param>
+    /// <param name="statePath">Where parents of delta files are looked for.</param>
+    /// <param name="defaultDType">What weights, keys and values are held in where the command line does not say.</param>
+    public async Task<Llama> LoadAsync(VerbCall call, CancellationToken cancellation, IReadOnlyList<string>? statePath = null, DType? defaultDType = null)
+    {
+        long start = Stopwatch.GetTimestamp();
+        var options = new LlamaOptions
+        {
+            DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
+            Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
+            KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
+            Device = call.Get(Device) ?? "cpu",
+            Threads = call.Get(Threads),
+            GenerationConfigFile = _generationConfig is null ? null : call.Get(_generationConfig),
+            StatePath = statePath ?? [],
+        };
+        Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);
+        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
+        return llama;
+    }
+
+    private static string Name(DType? dtype) => dtype?.ToString().ToLowerInvariant() ?? "as stored";
+}

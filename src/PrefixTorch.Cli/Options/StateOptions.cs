@@ -1,0 +1,33 @@
+using System.CommandLine;
+using PrefixTorch.Caching;
+using PrefixTorch.Cli.Verbs;
+using PrefixTorch.Generation;
+
+namespace PrefixTorch.Cli.Options;
+
+/// <summary>Which state is continued, and how it is read.</summary>
+internal sealed class StateOptions : OptionSet
+{
+    public StateOptions(bool required = true)
+    {
+        State = Text("--state", "FILE", "The state to continue from, as prefill saved it.");
+        State.Required = required;
+        Trust = Flag("--trust", "Believe the state's keys and values without comparing their checksums.");
+        Convert = Flag("--convert", "Convert keys and values where the state holds another dtype.");
+        StatePath = Texts("--state-path", "DIR", "Where parents of delta files are looked for, after the file's own folder.");
+    }
+
+    public Option<string?> State { get; }
+
+    public Option<bool> Trust { get; }
+
+    public Option<bool> Convert { get; }
+
+    public Option<string[]> StatePath { get; }
+
+    /// <summary>Restores the state. The caller disposes it.</summary>
+    public KvCache Load(VerbCall call, Llama llama) => KvCache.Load(call.Get(State)!, llama, Read(call));
+
+    /// <summary>How states are read.</summary>
+    public KvLoadOptions Read(VerbCall call) => new() { Trust = call.Get(Trust), Convert = call.Get(Convert), StatePath = call.Get(StatePath) ?? [] };
+}

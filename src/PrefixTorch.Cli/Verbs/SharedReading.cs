@@ -1,0 +1,24 @@
+using PrefixTorch.Caching;
+using PrefixTorch.Generation;
+
+namespace PrefixTorch.Cli.Verbs;
+
+/// <summary>Who answers for reading what several samples go on from.</summary>
+internal static class SharedReading
+{
+    /// <summary>What the reading took is the first sample's; the others had it for nothing.</summary>
+    /// <param name="report">The sample's own report, in which everything was there already.</param>
+    /// <param name="prefix">What was there before the reading; null: nothing.</param>
+    /// <param name="promptIds">What was there after it.</param>
+    /// <param name="seconds">How long it took.</param>
+    public static GenerationReport WithReading(this GenerationReport report, KvCache? prefix, int[] promptIds, double seconds)
+    {
+        int reused = prefix is null ? 0 : prefix.Tokens.AsSpan().CommonPrefixLength(promptIds);
+        return report with
+        {
+            Usage = report.Usage with { ReusedTokens = reused, ComputedTokens = report.Usage.PromptTokens - reused },
+            Timings = report.Timings with { PrefillSeconds = seconds + report.Timings.PrefillSeconds, TimeToFirstTokenSeconds = seconds + report.Timings.TimeToFirstTokenSeconds },
+            Reuse = prefix is not null && reused < prefix.Length ? $"the tokenizer merges across the border: {prefix.Length - reused} of the prefix's tokens read again" : report.Reuse,
+        };
+    }
+}

@@ -1,0 +1,68 @@
+using PrefixTorch.Cli;
+using PrefixTorch.Cli.Verbs;
+
+namespace PrefixTorch.Tests.Cli;
+
+public class CommandLineTests
+{
+    public static TheoryData<string> Verbs
+    {
+        get
+        {
+            using var streams = new Streams(TextReader.Null, TextWriter.Null, TextWriter.Null);
+            return [.. CommandLine.Build(streams).Subcommands.Select(verb => verb.Name)];
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Verbs))]
+    public async Task EveryVerbHasHelpWithAnExample(string verb)
+    {
+        CliRun run = await CliRun.Of(verb, "--help");
+        Assert.Equal(0, run.ExitCode);
+        Assert.Empty(run.Err);
+        Assert.Contains("Usage:", run.Out, StringComparison.Ordinal);
+        Assert.Contains($"Examples:{Environment.NewLine}  prefixtorch {verb}", run.Out, StringComparison.Ordinal);
+        Assert.Contains("--json", run.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void EveryVerbDescribesItselfAndItsOptions()
+    {
+        using var streams = new Streams(TextReader.Null, TextWriter.Null, TextWriter.Null);
+        foreach (Verb verb in CommandLine.Build(streams).Subcommands.Cast<Verb>())
+        {
+            Assert.False(string.IsNullOrEmpty(verb.Description), verb.Name);
+            Assert.NotEmpty(verb.Examples);
+            Assert.All(verb.Options, option => Assert.False(string.IsNullOrEmpty(option.Description), $"{verb.Name} {option.Name}"));
+            Assert.Equal(verb.Options.Count, verb.Options.Select(option => option.Name).Distinct().Count());
+        }
+    }
+
+    [Fact]
+    public async Task WithoutArgumentsThereIsHelp()
+    {
+        CliRun run = await CliRun.Of();
+        Assert.Equal(0, run.ExitCode);
+        Assert.Contains("tokenize", run.Out, StringComparison.Ordinal);
+        Assert.Contains("prefixtorch demo", run.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task AnUnknownVerbIsAWrongCommandLine() => (await CliRun.Of("frobnicate")).AssertFailed(2, "frobnicate", "prefixtorch --help");
+
+    [Fact]
+    public async Task AnUnknownOptionIsAWrongCommandLine() => (await CliRun.Of("tokenize", "x", "--frobnicate")).AssertFailed(2, "--frobnicate", "prefixtorch tokenize --help");
+
+    [Fact]
+    public async Task AMissingModelCannotBeDone() => (await CliRun.Of("tokenize", "x", "--model", "no/such/folder")).AssertFailed(1, "no/such/folder");
+
+    [Fact]
+    public async Task CancellationIsExitCode130()
+    {
+        using var error = new StringWriter();
+        int code = await CommandLine.RunAsync(["tokenize", "--lines"], new StringReader("\"a\"\n\"b\"\n"), TextWriter.Null, error, new CancellationToken(canceled: true));
+        Assert.Equal(130, code);
+        Assert.Equal($"prefixtorch: interrupted{Environment.NewLine}", error.ToString());
+    }
+}

@@ -1,0 +1,260 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Every kernel of every instruction set of this machine beside the formula, written plainly in double precision.</summary>
+public unsafe class KernelTests
+{
+    private static readonly DType[] s_dtypes = [DType.Float32, DType.BFloat16, DType.Float16];
+
+    public static TheoryData<string> Isas() => [.. Cpu.Available.Select(isa => isa.ToString())];
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void EveryHalfIsWidenedAndRoundedExactly(string isa)
+    {
+        KernelSet kernels = Kernels(isa);
+        var codes = new ushort[65536 + 3];
+        for (int i = 0; i < codes.Length; i++)
+        {
+            codes[i] = (ushort)i;
+        }
+
+        var wide = new float[codes.Length];
+        var back = new ushort[codes.Length];
+        fixed (ushort* from = codes, to = back)
+        fixed (float* w = wide)
+        {
+            kernels.Convert(DType.Float16, (byte*)from, DType.Float32, (byte*)w, codes.Length);
+            Assert.All(Enumerable.Range(0, codes.Length), i => Assert.Equal((float)BitConverter.UInt16BitsToHalf(codes[i]), wide[i]));
+            kernels.Convert(DType.Float32, (byte*)w, DType.Float16, (byte*)to, codes.Length);
+            Assert.All(Enumerable.Range(0, codes.Length).Where(i => !float.IsNaN(wide[i])), i => Assert.Equal(codes[i], back[i]));
+
+            kernels.Convert(DType.BFloat16, (byte*)from, DType.Float32, (byte*)w, codes.Length);
+            Assert.All(Enumerable.Range(0, codes.Length), i => Assert.Equal(BitConverter.UInt32BitsToSingle((uint)codes[i] << 16), wide[i]));
+            kernels.Convert(DType.Float32, (byte*)w, DType.BFloat16, (byte*)to, codes.Length);
+            Assert.All(Enumerable.Range(0, codes.Length), i => Assert.Equal(float.IsNaN(wide[i]) ? 0x7fc0 : codes[i], back[i]));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void RoundingToBFloat16TiesToEven(string isa)
+    {
+        float[] values = [1f, 1.00390625f, 1.01171875f, -1.00390625f, 1.0039064f, float.MaxValue, float.PositiveInfinity, 0, -0f, 1e-40f, 3, 3, 3, 3, 3, 3, 3];
+        ushort[] expected = [0x3f80, 0x3f80, 0x3f82, 0xbf80, 0x3f81, 0x7f80, 0x7f80, 0, 0x8000, 0x0001, 0x4040, 0x4040, 0x4040, 0x4040, 0x4040, 0x4040, 0x4040];
+        var rounded = new ushort[values.Length];
+        fixed (float* from = values)
+        fixed (ushort* to = rounded)
+        {
+            Kernels(isa).Convert(DType.Float32, (byte*)from, DType.BFloat16, (byte*)to, values.Length);
+        }
+
+        Assert.Equal(expected, rounded);
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void LinearIsTheProduct(string isa)
+    {
+        KernelSet kernels = Kernels(isa);
+        foreach (DType dtype in s_dtypes)
+        {
+            foreach ((int rows, int columns, int outputs) in new[] { (1, 8, 1), (1, 64, 7), (3, 37, 5), (4, 128, 12), (16, 100, 33), (21, 256, 9) })
+            {
+                using var weight = new Numbers(outputs * columns, dtype, seed: 1);
+                using var x = new Numbers(rows * columns, DType.Float32, seed: 2);
+                using var bias = new Numbers(outputs, DType.Float32, seed: 3);
+                using var y = new Numbers(rows * outputs, DType.Float32, seed: 4);
+                kernels.Linear(dtype, weight.Data, bias.Floats, columns, 0, outputs, x.Floats, columns, rows, y.Floats, outputs);
+                for (int r = 0; r < rows; r++)
+                {
+                    for (int n = 0; n < outputs; n++)
+                    {
+                        double expected = bias[n];
+                        for (int k = 0; k < columns; k++)
+                        {
+                            expected += weight[n * columns + k] * x[r * columns + k];
+                        }
+
+                        Assert.Equal(expected, y[r * outputs + n], 1e-4);
+                    }
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void ARowGivesTheSameBitsAloneAndInABatch(string isa)
+    {
+        KernelSet kernels = Kernels(isa);
+        const int Columns = 203, Outputs = 29, Rows = 23;
+        foreach (DType dtype in s_dtypes)
+        {
+            using var weight = new Numbers(Outputs * Columns, dtype, seed: 1);
+            using var x = new Numbers(Rows * Columns, DType.Float32, seed: 2);
+            using var together = new Numbers(Rows * Outputs, DType.Float32, seed: 3);
+            using var alone = new Numbers(Outputs, DType.Float32, seed: 4);
+            kernels.Linear(dtype, weight.Data, null, Columns, 0, Outputs, x.Floats, Columns, Rows, together.Floats, Outputs);
+            for (int r = 0; r < Rows; r++)
+            {
+                // Alone, and cut elsewhere.
+                kernels.Linear(dtype, weight.Data, null, Columns, 0, 8, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
+                kernels.Linear(dtype, weight.Data, null, Columns, 8, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
+                Assert.True(new ReadOnlySpan<float>(alone.Floats, Outputs).SequenceEqual(new(together.Floats + r * Outputs, Outputs)), $"{dtype}, row {r}");
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void NormSwiGluAddAndRotationAreTheirFormulas(string isa)
+    {
+        KernelSet kernels = Kernels(isa);
+        foreach (int columns in new[] { 4, 8, 37, 96, 128 })
+        {
+            using var x = new Numbers(columns, DType.Float32, seed: 1);
+            using var weight = new Numbers(columns, DType.Float32, seed: 2);
+            foreach (DType dtype in new[] { DType.Float32, DType.BFloat16 })
+            {
+                double rounding = dtype == DType.Float32 ? 1e-5 : 2e-2;
+                using var y = new Numbers(columns, dtype, seed: 3);
+                kernels.RmsNorm(x.Floats, weight.Floats, columns, 1e-5f, dtype, y.Data);
+                double mean = Enumerable.Range(0, columns).Sum(i => x[i] * x[i]) / columns;
+                Assert.All(Enumerable.Range(0, columns), i => Assert.Equal(x[i] / Math.Sqrt(mean + 1e-5) * weight[i], y[i], rounding));
+
+                using var gate = new Numbers(columns, dtype, seed: 4);
+                using var up = new Numbers(columns, dtype, seed: 5);
+                kernels.SwiGlu(dtype, gate.Data, up.Data, columns, y.Data);
+                Assert.All(Enumerable.Range(0, columns), i => Assert.Equal(gate[i] / (1 + Math.Exp(-gate[i])) * up[i], y[i], rounding));
+
+                using var sum = new Numbers(columns, DType.Float32, seed: 6);
+                double[] before = [.. Enumerable.Range(0, columns).Select(i => sum[i])];
+                kernels.Add(sum.Floats, dtype, up.Data, columns);
+                Assert.All(Enumerable.Range(0, columns), i => Assert.Equal(before[i] + up[i], sum[i], 1e-5));
+
+                if (columns % 2 == 0)
+                {
+                    int half = columns / 2;
+                    using var cos = new Numbers(half, DType.Float32, seed: 7);
+                    using var sin = new Numbers(half, DType.Float32, seed: 8);
+                    foreach (DType to in s_dtypes)
+                    {
+                        using var turned = new Numbers(columns, to, seed: 9);
+                        kernels.Rotate(dtype, up.Data, cos.Floats, sin.Floats, columns, 0.5f, to, turned.Data);
+                        Assert.All(Enumerable.Range(0, half), i =>
+                        {
+                            Assert.Equal(0.5 * (up[i] * cos[i] - up[i + half] * sin[i]), turned[i], 2e-2);
+                            Assert.Equal(0.5 * (up[i + half] * cos[i] + up[i] * sin[i]), turned[i + half], 2e-2);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void AttentionOverAnyPiecesIsSoftmaxOverAll(string isa)
+    {
+        KernelSet kernels = Kernels(isa);
+        var random = new Random(5);
+        foreach (DType dtype in s_dtypes)
+        {
+            foreach ((int headDim, int length) in new[] { (8, 1), (16, 5), (64, 300), (128, 77), (96, 515), (20, 40) })
+            {
+                using var query = new Numbers(headDim, DType.Float32, seed: 1);
+                using var keys = new Numbers(length * headDim, dtype, seed: 2);
+                using var values = new Numbers(length * headDim, dtype, seed: 3);
+                double[] scores = [.. Enumerable.Range(0, length).Select(j => Enumerable.Range(0, headDim).Sum(d => query[d] * keys[j * headDim + d]))];
+                double max = scores.Max(), sum = scores.Sum(s => Math.Exp(s - max));
+                double[] expected = [.. Enumerable.Range(0, headDim).Select(d => Enumerable.Range(0, length).Sum(j => Math.Exp(scores[j] - max) / sum * values[j * headDim + d]))];
+
+                float[] whole = Attend(kernels, dtype, query, keys, values, headDim, length, () => length);
+                float[] pieces = Attend(kernels, dtype, query, keys, values, headDim, length, () => random.Next(1, 40));
+                Assert.All(Enumerable.Range(0, headDim), d => Assert.Equal(expected[d], whole[d], 1e-4));
+                Assert.Equal(whole, pieces);
+            }
+        }
+    }
+
+    // Blocks of 256 positions, each given as runs of whatever lengths come.
+    private static float[] Attend(KernelSet kernels, DType dtype, Numbers query, Numbers keys, Numbers values, int headDim, int length, Func<int> next)
+    {
+        const int BlockSize = 256;
+        int stride = headDim + 2, blocks = (length + BlockSize - 1) / BlockSize, pitch = headDim * dtype.Size();
+        var partials = new float[blocks * stride];
+        var scores = new float[BlockSize];
+        var output = new float[headDim];
+        fixed (float* p = partials, s = scores, o = output)
+        {
+            for (int block = 0; block < blocks; block++)
+            {
+                int start = block * BlockSize, limit = Math.Min(BlockSize, length - start);
+                List<KeyValueRun> runs = [];
+                for (int at = start; at < start + limit;)
+                {
+                    int count = Math.Min(next(), start + limit - at);
+                    runs.Add(new KeyValueRun { Keys = keys.Data + at * pitch, Values = values.Data + at * pitch, Count = count });
+                    at += count;
+                }
+
+                fixed (KeyValueRun* r = runs.ToArray())
+                {
+                    kernels.AttentionPartial(dtype, query.Floats, r, limit, headDim, s, p + block * stride);
+                }
+            }
+
+            kernels.AttentionMerge(p, stride, blocks, headDim, o);
+        }
+
+        return output;
+    }
+
+    private static KernelSet Kernels(string isa) => KernelSet.For(Enum.Parse<Isa>(isa));
+
+    /// <summary>Random numbers in native memory, exactly as their dtype holds them.</summary>
+    private sealed class Numbers : IDisposable
+    {
+        private readonly NativeBlock _block;
+        private readonly DType _dtype;
+
+        public Numbers(int count, DType dtype, int seed)
+        {
+            _dtype = dtype;
+            _block = NativeBlock.Allocate(count * dtype.Size());
+            var random = new Random(seed);
+            for (int i = 0; i < count; i++)
+            {
+                float value = (float)(random.NextDouble() * 2 - 1);
+                switch (dtype)
+                {
+                    case DType.Float32:
+                        Float32Element.Store(value, Data + 4 * i);
+                        break;
+                    case DType.BFloat16:
+                        BFloat16Element.Store(value, Data + 2 * i);
+                        break;
+                    default:
+                        Float16Element.Store(value, Data + 2 * i);
+                        break;
+                }
+            }
+        }
+
+        public byte* Data => _block.Pointer;
+
+        public float* Floats => (float*)_block.Pointer;
+
+        public double this[int i] => _dtype switch
+        {
+            DType.Float32 => Float32Element.Load(Data + 4 * i),
+            DType.BFloat16 => BFloat16Element.Load(Data + 2 * i),
+            _ => Float16Element.Load(Data + 2 * i),
+        };
+
+        public void Dispose() => _block.Release();
+    }
+}
