@@ -24,6 +24,41 @@ public sealed class CacheProperties
         Gen.Select(s_actions, Gen.Int[0, 300]).Sample((actions, start) => Play(model, folder, actions, start, bits: path != "torch"), iter: 12, threads: 1);
     }
 
+    [Theory]
+    [MemberData(nameof(Paths))]
+    public void AnySplitIsWithinTheToleranceOfAWholeRead(string path)
+    {
+        using var model = new TestModel(Golden.Checkpoint("llama31-gqa"), path);
+        Gen.Int[1, 150].Array[1, 6].Sample(pieces =>
+        {
+            int[] ids = [.. Enumerable.Range(0, Math.Min(pieces.Sum(), Context)).Select(i => (i * 31 + pieces[0]) % 320)];
+            using var whole = new KvCache(model);
+            float[] expected = model.Append(whole, ids, allLogits: true);
+            var split = new KvCache(model);
+            List<float> found = [];
+            for (int done = 0, i = 0; done < ids.Length; i++)
+            {
+                int[] piece = [.. ids.Skip(done).Take(pieces[i])];
+                found.AddRange(model.Append(split, piece, allLogits: true));
+                done += piece.Length;
+
+                // Every other one goes on from a clone.
+                if (i % 2 == 1)
+                {
+                    KvCache clone = split.Clone();
+                    split.Dispose();
+                    split = clone;
+                }
+            }
+
+            using (split)
+            {
+                Assert.Equal(ids, split.Tokens);
+                Assert.InRange(Golden.MaxDistance([.. found], expected), 0, 1e-4f);
+            }
+        }, iter: 15, threads: 1);
+    }
+
     private static void Play(TestModel model, TemporaryFolder folder, (int Action, int Which, int Amount)[] actions, int start, bool bits)
     {
         List<(KvCache Cache, List<int> Ids)> caches = [(new KvCache(model), [])];
