@@ -136,7 +136,11 @@ internal sealed class Engine : IDisposable
     {
         foreach (SequenceRun run in runs)
         {
-            if (run.Waiting == 0)
+            if (run.Cancellation.IsCancellationRequested)
+            {
+                run.Finish(FinishReason.Cancelled);
+            }
+            else if (run.Waiting == 0)
             {
                 Guard(run, run.Choose);
             }

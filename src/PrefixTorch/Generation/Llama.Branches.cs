@@ -55,7 +55,10 @@ public sealed partial class Llama
             {
                 if (resolved[i].NumReturnSequences > 1 && branch.Suffix.Length > 0)
                 {
-                    read[i] = await ReadAsync(held, Prompt.Of(branch.Suffix), new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial }, null, cancel.Token, cancellationToken).ConfigureAwait(false);
+                    // Cancelled alone, what was read is kept, and its samples end before they begin.
+                    using var own = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branch.CancellationToken);
+                    PrefillOptions reading = new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial, KeepOnCancel = branch.CancellationToken.CanBeCanceled };
+                    read[i] = await ReadAsync(held, Prompt.Of(branch.Suffix), reading, null, own.Token, cancellationToken).ConfigureAwait(false);
                 }
             })).ConfigureAwait(false);
 

@@ -118,6 +118,32 @@ public sealed class BranchTests
     }
 
     [Fact]
+    public async Task BranchOfManySamplesIsCancelledWhileItsSuffixIsRead()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        using var cancel = new CancellationTokenSource();
+        await cancel.CancelAsync();
+        string text = string.Concat(Enumerable.Repeat(" and said nothing", 300));
+        Continuation[] branches = await Tolstoy.Fp32.GenerateBranchesAsync(
+            prefix,
+            [new BranchRequest(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } }, new BranchRequest(" and")],
+            s_sampled,
+            cancellationToken: Cancellation);
+        Assert.Equal([FinishReason.Cancelled, FinishReason.Cancelled, FinishReason.Length], branches.Select(branch => branch.FinishReason));
+        Assert.Empty(branches[0].Ids);
+        Assert.InRange(branches[0].Cache.Length, 0, prefix.Length + 512);
+        using Continuation alone = await Tolstoy.Fp32.ContinueAsync(prefix, " and", s_sampled with { Branch = 2 }, cancellationToken: Cancellation);
+        Assert.Equal(alone.Ids, branches[2].Ids);
+        Array.ForEach(branches, branch => branch.Dispose());
+
+        // With the whole call it throws, as ever.
+        BranchRequest patient = new(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } };
+        using var all = new CancellationTokenSource();
+        await all.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Tolstoy.Fp32.GenerateBranchesAsync(prefix, [patient, new BranchRequest(" and")], s_sampled, cancellationToken: all.Token));
+    }
+
+    [Fact]
     public async Task CancelledCallKeepsWhatThereIsWhenAsked()
     {
         using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
