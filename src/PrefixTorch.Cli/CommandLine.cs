@@ -69,6 +69,7 @@ internal static class CommandLine
             new BranchVerb(streams),
             new ChatVerb(streams),
             new PullVerb(streams),
+            new BenchVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),
