@@ -1,0 +1,192 @@
+using PrefixTorch.Caching;
+using PrefixTorch.Generation;
+using PrefixTorch.Tests.Caching;
+
+namespace PrefixTorch.Tests.Generation;
+
+/// <summary>Branches of one prefix: each is what it would be alone, and ends alone.</summary>
+public sealed class BranchTests
+{
+    private static readonly string[] s_suffixes = ["", " and said", ", who had been standing at the window for a long time without a word", " x"];
+    private static readonly GenerationOptions s_sampled = new() { Temperature = 1, TopK = 400, Seed = 5, MaxNewTokens = 14 };
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    public static TheoryData<bool> Models => [true, false];
+
+    [Theory]
+    [MemberData(nameof(Models))]
+    public async Task BranchesAreTheSameAloneAndTogether(bool fp32)
+    {
+        Llama llama = fp32 ? Tolstoy.Fp32 : Tolstoy.AsStored;
+        using KvCache prefix = await llama.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        foreach (GenerationOptions options in new[] { s_sampled, s_sampled with { Temperature = null, TopK = null, Greedy = true } })
+        {
+            Continuation[] together = await llama.GenerateBranchesAsync(prefix, s_suffixes, options, cancellationToken: Cancellation);
+            for (int i = 0; i < together.Length; i++)
+            {
+                using Continuation branch = together[i];
+                using Continuation alone = await llama.ContinueAsync(prefix, s_suffixes[i], options with { Branch = i }, cancellationToken: Cancellation);
+                Assert.Equal(alone.Ids, branch.Ids);
+                Assert.Equal(alone.Text, branch.Text);
+                Assert.Equal([.. branch.PromptIds, .. branch.Ids], branch.Cache.Tokens);
+                Assert.Equal(alone.Report.Usage, branch.Report.Usage);
+            }
+        }
+    }
+
+    [Fact]
+    public async Task SamplesDifferByBranchAndAreTheSameForASeed()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        int[][] first = await Samples(s_sampled), second = await Samples(s_sampled), other = await Samples(s_sampled with { Seed = 6 });
+        Assert.Equal(first, second);
+        Assert.NotEqual(first, other);
+        Assert.Equal(5, first.Select(ids => string.Join(' ', ids)).Distinct().Count());
+
+        // Each alone, from another call.
+        using Continuation third = await Tolstoy.Fp32.ContinueAsync(prefix, " and", s_sampled with { Branch = 2 }, cancellationToken: Cancellation);
+        Assert.Equal(first[2], third.Ids);
+
+        async Task<int[][]> Samples(GenerationOptions options)
+        {
+            Continuation[] samples = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, [" and"], options with { NumReturnSequences = 5 }, cancellationToken: Cancellation);
+            Assert.All(samples, sample => Assert.Equal(options.Seed, sample.Report.Seed));
+            Array.ForEach(samples, sample => sample.Dispose());
+            return [.. samples.Select(sample => sample.Ids)];
+        }
+    }
+
+    [Fact]
+    public async Task SamplesOfNothingNewComputeNoPrompt()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        Continuation[] samples = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, [""], s_sampled with { NumReturnSequences = 4 }, cancellationToken: Cancellation);
+        Assert.All(samples, sample => Assert.Equal((0, prefix.Length), (sample.Report.Usage.ComputedTokens, sample.Report.Usage.ReusedTokens)));
+        Assert.All(samples, sample => Assert.Equal(prefix.ByteCount, sample.Report.SharedBytes));
+
+        // One prefix and four tails.
+        HashSet<KvBuffer> buffers = [.. samples.Select(sample => sample.Cache).Append(prefix).SelectMany(cache => cache.Segments).Select(segment => segment.Buffer)];
+        Assert.InRange(buffers.Count, 1, 5);
+        Array.ForEach(samples, sample => sample.Dispose());
+    }
+
+    [Fact]
+    public async Task BranchesHaveOptionsOfTheirOwn()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        List<(int Index, int Id)> seen = [];
+        Continuation[] branches = await Tolstoy.Fp32.GenerateBranchesAsync(
+            prefix,
+            [new BranchRequest("") { Options = new() { Greedy = true, MaxNewTokens = 3 } }, new BranchRequest(" and"), new BranchRequest("") { Options = new() { Greedy = true, MaxNewTokens = 0 } }],
+            s_sampled,
+            (index, token) => seen.Add((index, token.Id)),
+            Cancellation);
+        Assert.Equal([3, 14, 0], branches.Select(branch => branch.Ids.Length));
+        for (int i = 0; i < branches.Length; i++)
+        {
+            Assert.Equal(branches[i].Ids, seen.Where(pair => pair.Index == i).Select(pair => pair.Id));
+            branches[i].Dispose();
+        }
+    }
+
+    [Fact]
+    public async Task OneBranchIsCancelledAlone()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        using var cancel = new CancellationTokenSource();
+        Continuation[] branches = await Tolstoy.Fp32.GenerateBranchesAsync(
+            prefix,
+            [new BranchRequest("") { CancellationToken = cancel.Token, Options = s_sampled with { MaxNewTokens = 3000, IgnoreEos = true } }, new BranchRequest("")],
+            s_sampled,
+            (index, _) =>
+            {
+                if (index == 0)
+                {
+                    cancel.Cancel();
+                }
+            },
+            Cancellation);
+        Assert.Equal([FinishReason.Cancelled, FinishReason.Length], branches.Select(branch => branch.FinishReason));
+        Assert.InRange(branches[0].Ids.Length, 1, 2999);
+        Assert.Equal([.. branches[0].PromptIds, .. branches[0].Ids], branches[0].Cache.Tokens);
+
+        // What there is can be continued.
+        using Continuation more = await Tolstoy.Fp32.ContinueAsync(branches[0].Cache, "", s_sampled, cancellationToken: Cancellation);
+        Assert.Equal(14, more.Ids.Length);
+        Array.ForEach(branches, branch => branch.Dispose());
+    }
+
+    [Fact]
+    public async Task CancelledCallKeepsWhatThereIsWhenAsked()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        using var cancel = new CancellationTokenSource();
+        GenerationOptions endless = s_sampled with { MaxNewTokens = 3000, IgnoreEos = true };
+        using (Continuation kept = await Tolstoy.Fp32.ContinueAsync(prefix, "", endless with { KeepOnCancel = true }, _ => cancel.Cancel(), cancellationToken: cancel.Token))
+        {
+            Assert.Equal(FinishReason.Cancelled, kept.FinishReason);
+            Assert.InRange(kept.Ids.Length, 1, 2999);
+            Assert.Equal([.. prefix.Tokens, .. kept.Ids], kept.Cache.Tokens);
+        }
+
+        using var second = new CancellationTokenSource();
+        var thrown = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Tolstoy.Fp32.ContinueAsync(prefix, "", endless, _ => second.Cancel(), cancellationToken: second.Token));
+        Assert.Equal(second.Token, thrown.CancellationToken);
+    }
+
+    [Fact]
+    public async Task StopTextIsFoundAcrossTokensAndIdsHoldItsWholeTokens()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        GenerationOptions greedy = new() { Greedy = true, MaxNewTokens = 24 };
+        using Continuation whole = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy, cancellationToken: Cancellation);
+
+        // From the middle of one token to the middle of another.
+        int start = whole.Tokens[4].Text.Length / 2 + string.Concat(whole.Tokens.Take(4).Select(token => token.Text)).Length;
+        int end = string.Concat(whole.Tokens.Take(7).Select(token => token.Text)).Length - 1;
+        string stop = whole.Text[start..end];
+        Assert.True(stop.Length > 1);
+        int at = whole.Text.IndexOf(stop, StringComparison.Ordinal);
+        using Continuation stopped = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy with { Stop = ["never said", stop] }, cancellationToken: Cancellation);
+        Assert.Equal(FinishReason.Stop, stopped.FinishReason);
+        Assert.Equal(whole.Text[..at], stopped.Text);
+        Assert.Equal(stopped.Text, string.Concat(stopped.Tokens.Select(token => token.Text)));
+        Assert.Equal(whole.Ids[..stopped.Ids.Length], stopped.Ids);
+        Assert.Equal([.. prefix.Tokens, .. stopped.Ids], stopped.Cache.Tokens);
+        Assert.True(Tolstoy.Fp32.Tokenizer.Decode(stopped.Ids).Length >= at + stop.Length);
+    }
+
+    [Fact]
+    public async Task EndTokenEndsAndIsKeptInTheIds()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        GenerationOptions greedy = new() { Greedy = true, MaxNewTokens = 10 };
+        using Continuation whole = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy, cancellationToken: Cancellation);
+        int eos = whole.Ids[4], first = Array.IndexOf(whole.Ids, eos);
+        using Continuation ended = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy with { EosTokenIds = [eos] }, cancellationToken: Cancellation);
+        Assert.Equal(FinishReason.Eos, ended.FinishReason);
+        Assert.Equal(whole.Ids[..(first + 1)], ended.Ids);
+        using Continuation ignored = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy with { EosTokenIds = [eos], IgnoreEos = true }, cancellationToken: Cancellation);
+        Assert.Equal(whole.Ids, ignored.Ids);
+    }
+
+    [Fact]
+    public async Task CallsFromManyThreadsAreEachWhatTheyAreAlone()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        int[][] alone = [.. await Task.WhenAll(s_suffixes.Select(Ids))];
+        await Parallel.ForAsync(0, 24, Cancellation, async (i, _) =>
+        {
+            using KvCache own = prefix.Clone();
+            using Continuation one = await Tolstoy.Fp32.ContinueAsync(own, s_suffixes[i % s_suffixes.Length], s_sampled, cancellationToken: Cancellation);
+            Assert.Equal(alone[i % s_suffixes.Length], one.Ids);
+        });
+
+        async Task<int[]> Ids(string suffix)
+        {
+            using Continuation one = await Tolstoy.Fp32.ContinueAsync(prefix, suffix, s_sampled, cancellationToken: Cancellation);
+            return one.Ids;
+        }
+    }
+}
