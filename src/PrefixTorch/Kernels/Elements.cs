@@ -91,22 +91,3 @@ internal unsafe struct Float16Element : IElement
 
     public static void Store(float value, byte* to) => *(Half*)to = (Half)value;
 }
-
-/// <summary>Signed bytes: codes of int8 weights, whose scale multiplies the finished sum.</summary>
-internal unsafe struct Int8Element : IElement
-{
-    public static int Size => 1;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TVectors, TVector>(byte* from)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => TVectors.LoadInt8((sbyte*)from);
-
-    public static void Store<TVectors, TVector>(TVector value, byte* to)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => throw new NotSupportedException("Codes are made by quantization, not by rounding.");
-
-    public static float Load(byte* from) => *(sbyte*)from;
-
-    public static void Store(float value, byte* to) => throw new NotSupportedException("Codes are made by quantization, not by rounding.");
-}

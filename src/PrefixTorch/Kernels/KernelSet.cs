@@ -21,16 +21,19 @@ internal abstract unsafe class KernelSet
     };
 
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
-    public abstract void Linear(DType type, byte* weight, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+    public abstract void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
 
-    /// <inheritdoc cref="Int4Kernel{TVectors, TVector}.Run"/>
-    public abstract void LinearInt4(byte* codes, uint* numbers, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+    /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
+    public abstract void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row);
 
-    /// <inheritdoc cref="Int4Kernel{TVectors, TVector}.Widen"/>
-    public abstract void WidenInt4(byte* codes, uint* numbers, int columns, DType toType, byte* to);
+    /// <inheritdoc cref="CodeKernel{TVectors, TVector, TCodes}.Run"/>
+    public abstract void LinearCodes(bool int4, byte* codes, byte* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
 
-    /// <inheritdoc cref="RowKernels{TVectors, TVector}.WidenInt8"/>
-    public abstract void WidenInt8(byte* codes, float scale, int columns, DType toType, byte* to);
+    /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int4"/>
+    public abstract void WidenInt4(byte* codes, ushort* scales, int columns, DType toType, byte* to);
+
+    /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int8"/>
+    public abstract void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to);
 
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Convert"/>
     public abstract void Convert(DType fromType, byte* from, DType toType, byte* to, long count);
@@ -63,54 +66,63 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
 {
     public override Isa Isa => isa;
 
-    public override void Linear(DType type, byte* weight, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
+    public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
         switch (type)
         {
             case DType.Float32:
-                LinearKernel<TVectors, TVector, Float32Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, Float32Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             case DType.BFloat16:
-                LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             case DType.Float16:
-                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
-                break;
-            case DType.Int8:
-                LinearKernel<TVectors, TVector, Int8Element>.Run(weight, scales, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             default:
                 throw NoKernel(type);
         }
     }
 
-    public override void LinearInt4(byte* codes, uint* numbers, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
-        Int4Kernel<TVectors, TVector>.Run(codes, numbers, bias, columns, first, end, x, xStride, rows, y, yStride);
+    public override void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row) =>
+        CodedActivations<TVectors, TVector>.Encode(x, columns, int4, to, row);
 
-    public override void WidenInt4(byte* codes, uint* numbers, int columns, DType toType, byte* to)
+    public override void LinearCodes(bool int4, byte* codes, byte* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
+    {
+        if (int4)
+        {
+            CodeKernel<TVectors, TVector, Int4Codes>.Run(codes, scales, bias, first, end, x, y, yStride);
+        }
+        else
+        {
+            CodeKernel<TVectors, TVector, Int8Codes>.Run(codes, scales, bias, first, end, x, y, yStride);
+        }
+    }
+
+    public override void WidenInt4(byte* codes, ushort* scales, int columns, DType toType, byte* to)
     {
         switch (toType)
         {
             case DType.Float32:
-                Int4Kernel<TVectors, TVector>.Widen<Float32Element>(codes, numbers, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<Float32Element>(codes, scales, columns, to);
                 break;
             case DType.BFloat16:
-                Int4Kernel<TVectors, TVector>.Widen<BFloat16Element>(codes, numbers, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<BFloat16Element>(codes, scales, columns, to);
                 break;
             default:
                 throw NoKernel(toType);
         }
     }
 
-    public override void WidenInt8(byte* codes, float scale, int columns, DType toType, byte* to)
+    public override void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to)
     {
         switch (toType)
         {
             case DType.Float32:
-                RowKernels<TVectors, TVector>.WidenInt8<Float32Element>(codes, scale, columns, to);
+                CodeWidening<TVectors, TVector>.Int8<Float32Element>(codes, scale, columns, to);
                 break;
             case DType.BFloat16:
-                RowKernels<TVectors, TVector>.WidenInt8<BFloat16Element>(codes, scale, columns, to);
+                CodeWidening<TVectors, TVector>.Int8<BFloat16Element>(codes, scale, columns, to);
                 break;
             default:
                 throw NoKernel(toType);

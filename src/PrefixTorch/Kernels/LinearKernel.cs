@@ -14,28 +14,24 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    /// <summary>
-    /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row. <paramref name="scales"/>, one for each output, multiply
-    /// the sums where the weights are codes; null otherwise.
-    /// </summary>
-    public static void Run(byte* weight, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
+    /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
+    public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
         long pitch = (long)columns * TElement.Size;
         int n = first;
         for (; n + 4 <= end; n += 4)
         {
             byte* w = weight + n * pitch;
-            float* s = scales is null ? null : scales + n;
             float* b = bias is null ? null : bias + n;
             int r = 0;
             for (; r + 4 <= rows; r += 4)
             {
-                FourByFour(w, pitch, s, b, columns, x + (long)r * xStride, xStride, y + (long)r * yStride + n, yStride);
+                FourByFour(w, pitch, b, columns, x + (long)r * xStride, xStride, y + (long)r * yStride + n, yStride);
             }
 
             for (; r < rows; r++)
             {
-                OneByFour(w, pitch, s, b, columns, x + (long)r * xStride, y + (long)r * yStride + n);
+                OneByFour(w, pitch, b, columns, x + (long)r * xStride, y + (long)r * yStride + n);
             }
         }
 
@@ -44,7 +40,6 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             for (int r = 0; r < rows; r++)
             {
                 float sum = Dot(weight + n * pitch, columns, x + (long)r * xStride);
-                sum = scales is null ? sum : sum * scales[n];
                 y[(long)r * yStride + n] = bias is null ? sum : sum + bias[n];
             }
         }
@@ -64,7 +59,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneByFour(byte* w, long pitch, float* scales, float* bias, int columns, float* x, float* y)
+    private static void OneByFour(byte* w, long pitch, float* bias, int columns, float* x, float* y)
     {
         byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
         TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
@@ -81,11 +76,11 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             s3 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w3 + at), v, s3);
         }
 
-        Finish(s0, s1, s2, s3, w, pitch, scales, bias, x, k, columns, y);
+        Finish(s0, s1, s2, s3, w, pitch, bias, x, k, columns, y);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FourByFour(byte* w, long pitch, float* scales, float* bias, int columns, float* x, int xStride, float* y, int yStride)
+    private static void FourByFour(byte* w, long pitch, float* bias, int columns, float* x, int xStride, float* y, int yStride)
     {
         byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
         float* x0 = x, x1 = x + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
@@ -124,27 +119,19 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             s33 = TVectors.MultiplyAdd(a3, v, s33);
         }
 
-        Finish(s00, s01, s02, s03, w, pitch, scales, bias, x0, k, columns, y);
-        Finish(s10, s11, s12, s13, w, pitch, scales, bias, x1, k, columns, y + yStride);
-        Finish(s20, s21, s22, s23, w, pitch, scales, bias, x2, k, columns, y + 2L * yStride);
-        Finish(s30, s31, s32, s33, w, pitch, scales, bias, x3, k, columns, y + 3L * yStride);
+        Finish(s00, s01, s02, s03, w, pitch, bias, x0, k, columns, y);
+        Finish(s10, s11, s12, s13, w, pitch, bias, x1, k, columns, y + yStride);
+        Finish(s20, s21, s22, s23, w, pitch, bias, x2, k, columns, y + 2L * yStride);
+        Finish(s30, s31, s32, s33, w, pitch, bias, x3, k, columns, y + 3L * yStride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(TVector s0, TVector s1, TVector s2, TVector s3, byte* w, long pitch, float* scales, float* bias, float* x, int k, int columns, float* y)
+    private static void Finish(TVector s0, TVector s1, TVector s2, TVector s3, byte* w, long pitch, float* bias, float* x, int k, int columns, float* y)
     {
         y[0] = Tail(TVectors.Sum(s0), w, x, k, columns);
         y[1] = Tail(TVectors.Sum(s1), w + pitch, x, k, columns);
         y[2] = Tail(TVectors.Sum(s2), w + 2 * pitch, x, k, columns);
         y[3] = Tail(TVectors.Sum(s3), w + 3 * pitch, x, k, columns);
-        if (scales is not null)
-        {
-            y[0] *= scales[0];
-            y[1] *= scales[1];
-            y[2] *= scales[2];
-            y[3] *= scales[3];
-        }
-
         if (bias is not null)
         {
             y[0] += bias[0];

@@ -25,24 +25,6 @@ internal static unsafe class RowKernels<TVectors, TVector>
         }
     }
 
-    /// <summary>Codes of one row times its scale.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void WidenInt8<TTo>(byte* codes, float scale, int columns, byte* to)
-        where TTo : struct, IElement
-    {
-        TVector scales = TVectors.Broadcast(scale);
-        int i = 0;
-        for (; i + TVectors.Width <= columns; i += TVectors.Width)
-        {
-            TTo.Store<TVectors, TVector>(TVectors.Multiply(TVectors.LoadInt8((sbyte*)codes + i), scales), to + (long)i * TTo.Size);
-        }
-
-        for (; i < columns; i++)
-        {
-            TTo.Store(((sbyte*)codes)[i] * scale, to + (long)i * TTo.Size);
-        }
-    }
-
     /// <summary><c>x += y</c>; the sum stays fp32.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Add<TElement>(float* x, byte* y, long count)

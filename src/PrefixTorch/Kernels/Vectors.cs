@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -28,11 +29,23 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Converts signed bytes.</summary>
     static abstract TVector LoadInt8(sbyte* from);
 
-    /// <summary>Unpacks as many bytes as a register has floats: <c>code × scale + minimum</c> of the lower four bits of each.</summary>
-    static abstract TVector LoadInt4Lower(byte* from, TVector scale, TVector minimum);
+    /// <summary>Sixteen-bit codes: as many signed bytes as a register has such lanes, widened.</summary>
+    static abstract TVector LoadInt8AsInt16(sbyte* from);
 
-    /// <summary>The same of the upper four bits.</summary>
-    static abstract TVector LoadInt4Upper(byte* from, TVector scale, TVector minimum);
+    /// <summary>Lowest four bits of each sixteen-bit lane, after a shift to the right.</summary>
+    static abstract TVector Nibble(TVector bits, [ConstantExpected] byte shift);
+
+    /// <summary>Multiplies sixteen-bit lanes, adds neighbours, and adds the sums to <paramref name="sum"/>'s 32-bit lanes.</summary>
+    static abstract TVector DotInt16(TVector sum, TVector a, TVector b);
+
+    /// <summary>32-bit integers to floats.</summary>
+    static abstract TVector ToFloat(TVector integers);
+
+    /// <summary>Four floats, over and over.</summary>
+    static abstract TVector BroadcastFour(float* from);
+
+    /// <summary>Rounds to integers, ties to even, and stores them as sixteen bits.</summary>
+    static abstract void StoreInt16(TVector value, short* to);
 
     static abstract void Store(TVector value, float* to);
 
@@ -86,12 +99,23 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> LoadInt4Lower(byte* from, Vector512<float> scale, Vector512<float> minimum) =>
-        Avx512F.PermuteVar16x32(Int4Table(scale, minimum), Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
+    public static Vector512<float> LoadInt8AsInt16(sbyte* from) => Avx512BW.ConvertToVector512Int16(Vector256.Load(from)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> LoadInt4Upper(byte* from, Vector512<float> scale, Vector512<float> minimum) =>
-        Avx512F.PermuteVar16x32(Int4Table(scale, minimum), Avx512F.ConvertToVector512Int32(Vector128.Load(from)) >>> 4);
+    public static Vector512<float> Nibble(Vector512<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector512.Create((ushort)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> DotInt16(Vector512<float> sum, Vector512<float> a, Vector512<float> b) =>
+        (sum.AsInt32() + Avx512BW.MultiplyAddAdjacent(a.AsInt16(), b.AsInt16())).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ToFloat(Vector512<float> integers) => Avx512F.ConvertToVector512Single(integers.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> BroadcastFour(float* from) => Avx512F.BroadcastVector128ToVector512(from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt16(Vector512<float> value, short* to) => Avx512F.ConvertToVector256Int16(Avx512F.ConvertToVector512Int32(value)).Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<float> value, float* to) => value.Store(to);
@@ -128,11 +152,6 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector512<float> value) => Vectors256.Sum(value.GetLower() + value.GetUpper());
-
-    // All sixteen values, to be looked up by the lowest four bits of each lane: no masking, no conversion.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Int4Table(Vector512<float> scale, Vector512<float> minimum) =>
-        Avx512F.FusedMultiplyAdd(Vector512.Create(0f, 1f, 2f, 3f, 4f, 5f, 6f, 7f, 8f, 9f, 10f, 11f, 12f, 13f, 14f, 15f), scale, minimum);
 }
 
 /// <summary>256-bit registers with fused multiply-add.</summary>
@@ -163,12 +182,27 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadInt4Lower(byte* from, Vector256<float> scale, Vector256<float> minimum) =>
-        Fma.MultiplyAdd(Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from) & Vector256.Create(15)), scale, minimum);
+    public static Vector256<float> LoadInt8AsInt16(sbyte* from) => Avx2.ConvertToVector256Int16(from).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadInt4Upper(byte* from, Vector256<float> scale, Vector256<float> minimum) =>
-        Fma.MultiplyAdd(Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from) >>> 4), scale, minimum);
+    public static Vector256<float> Nibble(Vector256<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector256.Create((ushort)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> DotInt16(Vector256<float> sum, Vector256<float> a, Vector256<float> b) =>
+        (sum.AsInt32() + Avx2.MultiplyAddAdjacent(a.AsInt16(), b.AsInt16())).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ToFloat(Vector256<float> integers) => Avx.ConvertToVector256Single(integers.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> BroadcastFour(float* from) => Avx.BroadcastVector128ToVector256(from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt16(Vector256<float> value, short* to)
+    {
+        Vector256<int> integers = Avx.ConvertToVector256Int32(value);
+        Vector128.Narrow(integers.GetLower(), integers.GetUpper()).Store(to);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<float> value, float* to) => value.Store(to);
@@ -235,12 +269,33 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> LoadInt8(sbyte* from) => Vector128.Create((float)from[0], from[1], from[2], from[3]);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadInt4Lower(byte* from, Vector128<float> scale, Vector128<float> minimum) =>
-        (Vector128.ConvertToSingle(Vector128.Create((int)from[0], from[1], from[2], from[3]) & Vector128.Create(15)) * scale) + minimum;
+    public static Vector128<float> LoadInt8AsInt16(sbyte* from) => Vector128.WidenLower(Vector64.Load(from).ToVector128()).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadInt4Upper(byte* from, Vector128<float> scale, Vector128<float> minimum) =>
-        (Vector128.ConvertToSingle(Vector128.Create((int)from[0], from[1], from[2], from[3]) >>> 4) * scale) + minimum;
+    public static Vector128<float> Nibble(Vector128<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector128.Create((ushort)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> DotInt16(Vector128<float> sum, Vector128<float> a, Vector128<float> b)
+    {
+        // Even and odd lanes widened in place: the lower half by two shifts, the upper half by one.
+        Vector128<int> left = a.AsInt32(), right = b.AsInt32();
+        return (sum.AsInt32() + (((left << 16) >> 16) * ((right << 16) >> 16)) + ((left >> 16) * (right >> 16))).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ToFloat(Vector128<float> integers) => Vector128.ConvertToSingle(integers.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> BroadcastFour(float* from) => Vector128.Load(from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt16(Vector128<float> value, short* to)
+    {
+        for (int i = 0; i < Width; i++)
+        {
+            to[i] = (short)MathF.Round(value[i]);
+        }
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector128<float> value, float* to) => value.Store(to);

@@ -60,23 +60,26 @@ internal static unsafe class LlamaWeights
         bool ours = config.Quantization is { IsOurs: true };
         foreach (ExpectedWeight weight in Expected(config))
         {
-            DType? stored = ours && weight.Shape.Length == 2 && checkpoint.Tensors.TryGetValue(weight.Name, out CheckpointTensor? tensor) ? tensor.DType : null;
-            switch (stored)
+            WeightFormat format = ours && weight.Shape.Length == 2 && checkpoint.Tensors.TryGetValue(weight.Name, out CheckpointTensor? tensor) ? FormatOf(tensor.DType) : WeightFormat.Float;
+            if (format == WeightFormat.Float)
             {
-                case DType.Int8:
-                    yield return weight;
-                    yield return new(weight.Name + Quantizer.ScaleSuffix, [weight.Shape[0]]);
-                    break;
-                case DType.UInt8:
-                    yield return weight with { Shape = [weight.Shape[0], weight.Shape[1] / 2] };
-                    yield return new(weight.Name + Quantizer.ScaleMinSuffix, [weight.Shape[0], weight.Shape[1] / Int4Format.Group, Int4Format.NumbersPerGroup]);
-                    break;
-                default:
-                    yield return weight;
-                    break;
+                yield return weight;
+                continue;
             }
+
+            int columns = (int)weight.Shape[1];
+            long scales = WeightMatrix.ScaleBytesOf(format, columns) / sizeof(ushort);
+            yield return weight with { Shape = [weight.Shape[0], WeightMatrix.RowBytesOf(format, columns)] };
+            yield return new(weight.Name + Quantizer.ScaleSuffix, format == WeightFormat.Int8 ? [weight.Shape[0]] : [weight.Shape[0], scales]);
         }
     }
+
+    private static WeightFormat FormatOf(DType dtype) => dtype switch
+    {
+        DType.Int8 => WeightFormat.Int8,
+        DType.UInt8 => WeightFormat.Int4,
+        _ => WeightFormat.Float,
+    };
 
     /// <summary>The weights that a configuration asks for, in floating point.</summary>
     public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config)
@@ -111,6 +114,7 @@ internal static unsafe class LlamaWeights
     private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
     {
         private readonly List<IDisposable> _made = [];
+        private readonly Dictionary<string, long[]> _shapes = Expected(config).ToDictionary(weight => weight.Name, weight => weight.Shape);
 
         public Linear Linear(bool hasBias, params string[] names)
         {
@@ -121,10 +125,10 @@ internal static unsafe class LlamaWeights
         public WeightMatrix Matrix(string name)
         {
             CheckpointTensor tensor = checkpoint[name];
-            int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
-            if (config.Quantization is { IsOurs: true } && tensor.DType is DType.Int8 or DType.UInt8)
+            int rows = (int)_shapes[name][0], columns = (int)_shapes[name][1];
+            if (config.Quantization is { IsOurs: true } && FormatOf(tensor.DType) is not WeightFormat.Float and WeightFormat format)
             {
-                return Codes(tensor, rows, columns);
+                return Codes(tensor, format, rows, columns);
             }
 
             DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;
@@ -153,17 +157,16 @@ internal static unsafe class LlamaWeights
         }
 
         // Codes stay as they are, whatever dtype is asked for: that is about floats.
-        private WeightMatrix Codes(CheckpointTensor tensor, int rows, int columns)
+        private WeightMatrix Codes(CheckpointTensor tensor, WeightFormat format, int rows, int columns)
         {
-            bool int8 = tensor.DType == DType.Int8;
-            CheckpointTensor numbers = checkpoint[tensor.Name + (int8 ? Quantizer.ScaleSuffix : Quantizer.ScaleMinSuffix)];
-            if (numbers.DType != (int8 ? DType.Float32 : DType.BFloat16) || !numbers.Entry.IsAligned)
+            CheckpointTensor scales = checkpoint[tensor.Name + Quantizer.ScaleSuffix];
+            DType needed = format == WeightFormat.Int8 ? DType.Float32 : DType.BFloat16;
+            if (scales.DType != needed || !scales.Entry.IsAligned)
             {
-                throw new PrefixTorchException($"{numbers.Name} is {numbers.DType.FileName()} at {numbers.Entry.Offset}, and {(int8 ? "F32" : "BF16")}, aligned, is needed. Quantize the original checkpoint again.");
+                throw new PrefixTorchException($"{scales.Name} is {scales.DType.FileName()} at byte {scales.Entry.Offset}, and {needed.FileName()}, aligned, is needed. Quantize the original checkpoint again.");
             }
 
-            var matrix = new WeightMatrix(
-                tensor.Name, int8 ? WeightFormat.Int8 : WeightFormat.Int4, rows, int8 ? columns : 2 * columns, tensor.Block.Retain(), tensor.Pointer, numbers.Block.Retain(), numbers.Pointer);
+            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, tensor.Block.Retain(), tensor.Pointer, scales.Block.Retain(), scales.Pointer);
             _made.Add(matrix);
             return matrix;
         }

@@ -5,8 +5,8 @@ namespace PrefixTorch.Model;
 /// <summary>From floats to codes, a row at a time.</summary>
 internal static unsafe class QuantizeKernel
 {
-    // How much of a group's range is tried: cutting an outlier off can serve the other weights.
-    private static readonly float[] s_shares = [1f, 0.95f, 0.9f, 0.85f, 0.8f];
+    // What the largest magnitude becomes: −8 is the far end, and cutting it off a little can serve the other weights.
+    private static readonly float[] s_ends = [-8f, -7.5f, -7f, -8.5f, -9f, 7f, 7.5f, 8f];
 
     /// <summary>Signed bytes with one scale: the largest magnitude becomes 127.</summary>
     public static float Int8(ReadOnlySpan<float> row, sbyte* codes)
@@ -27,54 +27,54 @@ internal static unsafe class QuantizeKernel
     }
 
     /// <summary>
-    /// Four bits with a scale and a minimum for each group, both rounded to bf16 before the codes are chosen, so that their rounding is made up
-    /// for. Of a few ranges around the group's middle the one with the smallest squared error is taken.
+    /// Four bits with one scale for each group, rounded to bf16 before the codes are chosen, so that its rounding is made up for. Of a few scales
+    /// the one with the smallest squared error is taken. <paramref name="codes"/> and <paramref name="scales"/> are cleared by the caller: padding stays zero.
     /// </summary>
-    public static void Int4(ReadOnlySpan<float> row, byte* codes, uint* numbers)
+    public static void Int4(ReadOnlySpan<float> row, byte* codes, ushort* scales)
     {
-        for (int g = 0; g < row.Length / Int4Format.Group; g++)
+        for (int start = 0; start < row.Length; start += CodeFormat.Group)
         {
-            numbers[g] = Group(row.Slice(g * Int4Format.Group, Int4Format.Group), codes + g * Int4Format.GroupBytes);
+            ReadOnlySpan<float> group = row.Slice(start, Math.Min(CodeFormat.Group, row.Length - start));
+            float scale = BestScale(group);
+            BFloat16Element.Store(scale, (byte*)(scales + start / CodeFormat.Group));
+            var words = (uint*)(codes + start / CodeFormat.Block * CodeFormat.Int4BlockBytes);
+            for (int i = 0; i < group.Length; i++)
+            {
+                (int word, int shift) = CodeFormat.Int4Place((start + i) % CodeFormat.Block);
+                words[word] |= (uint)Code(group[i], scale) << shift;
+            }
         }
     }
 
-    private static uint Group(ReadOnlySpan<float> weights, byte* codes)
+    private static float BestScale(ReadOnlySpan<float> weights)
     {
-        float low = float.PositiveInfinity, high = float.NegativeInfinity;
+        float largest = 0;
         foreach (float weight in weights)
         {
-            low = MathF.Min(low, weight);
-            high = MathF.Max(high, weight);
+            largest = MathF.Abs(weight) > MathF.Abs(largest) ? weight : largest;
         }
 
-        float middle = (low + high) / 2, half = (high - low) / 2;
-        float bestError = float.PositiveInfinity, bestScale = 0, bestMinimum = 0;
-        foreach (float share in s_shares)
+        float best = 0, bestError = float.PositiveInfinity;
+        foreach (float end in s_ends)
         {
-            float scale = Rounded(2 * half * share / 15), minimum = Rounded(middle - half * share);
-            float error = 0;
+            float scale = Rounded(largest / end), error = 0;
             foreach (float weight in weights)
             {
-                float distance = weight - (Code(weight, scale, minimum) * scale + minimum);
+                float distance = weight - (Code(weight, scale) - CodeFormat.Int4Zero) * scale;
                 error += distance * distance;
             }
 
             if (error < bestError)
             {
-                (bestError, bestScale, bestMinimum) = (error, scale, minimum);
+                (bestError, best) = (error, scale);
             }
         }
 
-        for (int i = 0; i < Int4Format.GroupBytes; i++)
-        {
-            codes[i] = (byte)(Code(weights[i], bestScale, bestMinimum) | (Code(weights[i + Int4Format.GroupBytes], bestScale, bestMinimum) << 4));
-        }
-
-        return (BitConverter.SingleToUInt32Bits(bestScale) >> 16) | BitConverter.SingleToUInt32Bits(bestMinimum);
+        return best;
     }
 
-    private static int Code(float weight, float scale, float minimum) =>
-        scale == 0 ? 0 : (int)Math.Clamp(MathF.Round((weight - minimum) / scale), 0, 15);
+    private static int Code(float weight, float scale) =>
+        scale == 0 ? CodeFormat.Int4Zero : (int)Math.Clamp(MathF.Round(weight / scale) + CodeFormat.Int4Zero, 0, 15);
 
     private static float Rounded(float value)
     {

@@ -12,16 +12,13 @@ namespace PrefixTorch.Model;
 /// </summary>
 /// <remarks>
 /// Every matrix is quantized, embedding and head included: on a small model the head is a fifth of what a token reads. Norms and biases stay
-/// as they are, and so do rows that no group of 32 divides. A matrix <c>X.weight</c> becomes codes of the same name (I8 <c>[N, K]</c>, or U8
-/// <c>[N, K / 2]</c>) with <c>X.weight_scale</c> (F32 <c>[N]</c>) or <c>X.weight_scale_min</c> (BF16 <c>[N, K / 32, 2]</c>); config.json says so.
+/// as they are. A matrix <c>X.weight</c> becomes codes of the same name, I8 or U8 as <see cref="CodeFormat"/> lays them, with <c>X.weight_scale</c>;
+/// config.json says so.
 /// </remarks>
 internal static unsafe class Quantizer
 {
-    /// <summary>What names the scales of int8 codes, after the weight's name.</summary>
+    /// <summary>What names the scales, after the weight's name.</summary>
     public const string ScaleSuffix = "_scale";
-
-    /// <summary>What names the scales and minima of int4 codes.</summary>
-    public const string ScaleMinSuffix = "_scale_min";
 
     /// <summary>The metadata key with the fingerprint of the checkpoint that was quantized.</summary>
     public const string SourceKey = "quantized_from";
@@ -62,7 +59,7 @@ internal static unsafe class Quantizer
                     continue;
                 }
 
-                if (tensor.Shape.Length == 2 && (format == WeightFormat.Int8 || tensor.Shape[1] % Int4Format.Group == 0))
+                if (tensor.Shape.Length == 2)
                 {
                     Add(tensor);
                 }
@@ -87,23 +84,25 @@ internal static unsafe class Quantizer
 
         WriteConfig(folder, format, target);
 
-        // Codes and numbers are made together, when the codes' turn comes; the numbers wait for theirs, which is next.
+        // Codes and scales are made together, when the codes' turn comes; the scales wait for theirs, which is next.
         void Add(CheckpointTensor tensor)
         {
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             bool int8 = format == WeightFormat.Int8;
-            long codeBytes = int8 ? columns : columns / 2, numberBytes = int8 ? sizeof(float) : (long)columns / Int4Format.Group * sizeof(uint);
-            NativeBlock? numbers = null;
+            long codeBytes = WeightMatrix.RowBytesOf(format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(format, columns);
+            NativeBlock? scales = null;
             tensors.Add(new(tensor.Name, int8 ? DType.Int8 : DType.UInt8, [rows, codeBytes], writer =>
             {
                 cancellation.ThrowIfCancellationRequested();
                 NativeBlock codes = NativeBlock.Allocate(rows * codeBytes);
                 try
                 {
-                    numbers = NativeBlock.Allocate(rows * numberBytes);
-                    scratch.Add(numbers);
+                    scales = NativeBlock.Allocate(rows * scaleBytes);
+                    scratch.Add(scales);
+                    System.Runtime.InteropServices.NativeMemory.Clear(codes.Pointer, (nuint)codes.ByteCount);
+                    System.Runtime.InteropServices.NativeMemory.Clear(scales.Pointer, (nuint)scales.ByteCount);
                     using WeightMatrix source = LlamaWeights.Matrix(checkpoint, config, tensor.Name, null, pool);
-                    var job = new QuantizeJob(source, format, codes.Pointer, codeBytes, numbers.Pointer, numberBytes);
+                    var job = new QuantizeJob(source, format, codes.Pointer, codeBytes, scales.Pointer, scaleBytes);
                     pool.Run(rows, ref job);
                     writer.Write([new PayloadPiece(codes.Pointer, codes.ByteCount)]);
                 }
@@ -115,14 +114,14 @@ internal static unsafe class Quantizer
                 progress?.Report((++done, total));
             }));
             tensors.Add(new(
-                tensor.Name + (int8 ? ScaleSuffix : ScaleMinSuffix),
+                tensor.Name + ScaleSuffix,
                 int8 ? DType.Float32 : DType.BFloat16,
-                int8 ? [rows] : [rows, columns / Int4Format.Group, Int4Format.NumbersPerGroup],
+                int8 ? [rows] : [rows, scaleBytes / sizeof(ushort)],
                 writer =>
                 {
-                    writer.Write([new PayloadPiece(numbers!.Pointer, numbers.ByteCount)]);
-                    scratch.Remove(numbers);
-                    numbers.Release();
+                    writer.Write([new PayloadPiece(scales!.Pointer, scales.ByteCount)]);
+                    scratch.Remove(scales);
+                    scales.Release();
                 }));
         }
     }
@@ -134,14 +133,14 @@ internal static unsafe class Quantizer
         {
             ["quant_method"] = QuantizationConfig.OurMethod,
             ["format"] = format == WeightFormat.Int8 ? "int8" : "int4",
-            ["group_size"] = format == WeightFormat.Int8 ? null : Int4Format.Group,
+            ["group_size"] = format == WeightFormat.Int8 ? null : CodeFormat.Group,
         };
         string path = Path.Combine(target, LlamaConfig.FileName), temporary = path + ".tmp";
         File.WriteAllText(temporary, config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
         File.Move(temporary, path, overwrite: true);
     }
 
-    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long codeBytes, byte* numbers, long numberBytes) : IBlockJob
+    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long codeBytes, byte* scales, long scaleBytes) : IBlockJob
     {
         public void Run(int row)
         {
@@ -152,11 +151,11 @@ internal static unsafe class Quantizer
                 var weights = new ReadOnlySpan<float>(wide, source.Columns);
                 if (format == WeightFormat.Int8)
                 {
-                    ((float*)numbers)[row] = QuantizeKernel.Int8(weights, (sbyte*)codes + row * codeBytes);
+                    ((float*)scales)[row] = QuantizeKernel.Int8(weights, (sbyte*)codes + row * codeBytes);
                 }
                 else
                 {
-                    QuantizeKernel.Int4(weights, codes + row * codeBytes, (uint*)(numbers + row * numberBytes));
+                    QuantizeKernel.Int4(weights, codes + row * codeBytes, (ushort*)(scales + row * scaleBytes));
                 }
             }
 

@@ -13,7 +13,7 @@ public enum WeightFormat
     /// <summary>Signed bytes with one scale for each output channel.</summary>
     Int8,
 
-    /// <summary>Four bits with a scale and a minimum for each 32 of a row.</summary>
+    /// <summary>Four bits with one scale for each 32 of a row.</summary>
     Int4,
 }
 
@@ -25,8 +25,8 @@ public enum WeightFormat
 internal sealed unsafe class WeightMatrix : IDisposable
 {
     private readonly NativeBlock _block;
-    private readonly NativeBlock? _numbersBlock;
-    private readonly byte* _numbers;
+    private readonly NativeBlock? _scalesBlock;
+    private readonly byte* _scales;
     private torch.Tensor? _tensor;
 
     /// <summary>A matrix of floats at <paramref name="data"/> in <paramref name="block"/>; takes over the caller's hold on the block.</summary>
@@ -41,15 +41,15 @@ internal sealed unsafe class WeightMatrix : IDisposable
     }
 
     /// <summary>
-    /// A matrix of codes; <paramref name="numbers"/> are their scales (int8: fp32 <c>[N]</c>; int4: bf16 <c>[N, K / 32, 2]</c>, scale and minimum). Takes over
-    /// the caller's hold on both blocks.
+    /// A matrix of codes, as <see cref="CodeFormat"/> lays them; <paramref name="scales"/> are fp32 <c>[N]</c> of int8 and bf16 <c>[N, groups]</c> of int4.
+    /// Takes over the caller's hold on both blocks.
     /// </summary>
-    public WeightMatrix(string name, WeightFormat format, int rows, int columns, NativeBlock block, byte* data, NativeBlock numbersBlock, byte* numbers)
+    public WeightMatrix(string name, WeightFormat format, int rows, int columns, NativeBlock block, byte* data, NativeBlock scalesBlock, byte* scales)
         : this(name, format == WeightFormat.Int8 ? DType.Int8 : DType.UInt8, rows, columns, block, data)
     {
         Format = format;
-        _numbersBlock = numbersBlock;
-        _numbers = numbers;
+        _scalesBlock = scalesBlock;
+        _scales = scales;
     }
 
     /// <summary>The tensor's name in the checkpoint.</summary>
@@ -71,15 +71,10 @@ internal sealed unsafe class WeightMatrix : IDisposable
     public byte* Data { get; }
 
     /// <summary>Bytes of a row's elements or codes.</summary>
-    public long RowBytes => Format == WeightFormat.Int4 ? Columns / 2 : (long)Columns * DType.Size();
+    public long RowBytes => RowBytesOf(Format, Columns, DType);
 
     /// <summary>Bytes of the matrix, its scales included: what a product of few rows reads.</summary>
-    public long ByteCount => Rows * (RowBytes + Format switch
-    {
-        WeightFormat.Int8 => sizeof(float),
-        WeightFormat.Int4 => Columns / Int4Format.Group * sizeof(uint),
-        _ => 0,
-    });
+    public long ByteCount => Rows * (RowBytes + ScaleBytesOf(Format, Columns));
 
     /// <summary>Whether the matrix is a view of a mapped file.</summary>
     public bool IsMapped => _block.IsMapped;
@@ -93,18 +88,29 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>Whether libtorch can multiply by <see cref="Tensor"/> as it is, where the other side is of type <paramref name="dtype"/>.</summary>
     public bool IsDirect(DType dtype) => Format == WeightFormat.Float && DType == dtype;
 
-    /// <summary><c>y = x Wᵀ + b</c> for few rows, outputs <paramref name="first"/> … <paramref name="end"/> − 1.</summary>
-    public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
+    /// <summary>Bytes of a row of <paramref name="columns"/> elements or codes.</summary>
+    public static long RowBytesOf(WeightFormat format, int columns, DType dtype = DType.BFloat16) => format switch
     {
-        if (Format == WeightFormat.Int4)
-        {
-            kernels.LinearInt4(Data, (uint*)_numbers, bias, Columns, first, end, x, xStride, rows, y, yStride);
-        }
-        else
-        {
-            kernels.Linear(DType, Data, (float*)_numbers, bias, Columns, first, end, x, xStride, rows, y, yStride);
-        }
-    }
+        WeightFormat.Int8 => CodeFormat.Blocks(columns) * CodeFormat.Block,
+        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Int4BlockBytes,
+        _ => (long)columns * dtype.Size(),
+    };
+
+    /// <summary>Bytes of a row's scales.</summary>
+    public static long ScaleBytesOf(WeightFormat format, int columns) => format switch
+    {
+        WeightFormat.Int8 => sizeof(float),
+        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Groups * sizeof(ushort),
+        _ => 0,
+    };
+
+    /// <summary><c>y = x Wᵀ + b</c> for few rows of floats, outputs <paramref name="first"/> … <paramref name="end"/> − 1.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
+        kernels.Linear(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride);
+
+    /// <summary>The same by codes, of rows that were encoded for them.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
+        kernels.LinearCodes(Format == WeightFormat.Int4, Data, _scales, bias, first, end, x, y, yStride);
 
     /// <summary>Rows <paramref name="first"/> … as fp32 or bf16, <c>[count, Columns]</c>.</summary>
     public void Widen(KernelSet kernels, int first, int count, DType toType, byte* to)
@@ -112,13 +118,14 @@ internal sealed unsafe class WeightMatrix : IDisposable
         for (int row = first; row < first + count; row++, to += (long)Columns * toType.Size())
         {
             byte* from = Data + row * RowBytes;
+            byte* scales = _scales + row * ScaleBytesOf(Format, Columns);
             switch (Format)
             {
                 case WeightFormat.Int4:
-                    kernels.WidenInt4(from, (uint*)_numbers + (long)row * (Columns / Int4Format.Group), Columns, toType, to);
+                    kernels.WidenInt4(from, (ushort*)scales, Columns, toType, to);
                     break;
                 case WeightFormat.Int8:
-                    kernels.WidenInt8(from, ((float*)_numbers)[row], Columns, toType, to);
+                    kernels.WidenInt8((sbyte*)from, *(float*)scales, Columns, toType, to);
                     break;
                 default:
                     kernels.Convert(DType, from, toType, to, Columns);
@@ -132,6 +139,6 @@ internal sealed unsafe class WeightMatrix : IDisposable
     {
         _tensor?.Dispose();
         _block.Release();
-        _numbersBlock?.Release();
+        _scalesBlock?.Release();
     }
 }

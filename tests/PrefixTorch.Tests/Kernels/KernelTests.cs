@@ -67,7 +67,7 @@ public unsafe class KernelTests
                 using var x = new Numbers(rows * columns, DType.Float32, seed: 2);
                 using var bias = new Numbers(outputs, DType.Float32, seed: 3);
                 using var y = new Numbers(rows * outputs, DType.Float32, seed: 4);
-                kernels.Linear(dtype, weight.Data, null, bias.Floats, columns, 0, outputs, x.Floats, columns, rows, y.Floats, outputs);
+                kernels.Linear(dtype, weight.Data, bias.Floats, columns, 0, outputs, x.Floats, columns, rows, y.Floats, outputs);
                 for (int r = 0; r < rows; r++)
                 {
                     for (int n = 0; n < outputs; n++)
@@ -97,12 +97,12 @@ public unsafe class KernelTests
             using var x = new Numbers(Rows * Columns, DType.Float32, seed: 2);
             using var together = new Numbers(Rows * Outputs, DType.Float32, seed: 3);
             using var alone = new Numbers(Outputs, DType.Float32, seed: 4);
-            kernels.Linear(dtype, weight.Data, null, null, Columns, 0, Outputs, x.Floats, Columns, Rows, together.Floats, Outputs);
+            kernels.Linear(dtype, weight.Data, null, Columns, 0, Outputs, x.Floats, Columns, Rows, together.Floats, Outputs);
             for (int r = 0; r < Rows; r++)
             {
                 // Alone, and cut elsewhere.
-                kernels.Linear(dtype, weight.Data, null, null, Columns, 0, 8, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
-                kernels.Linear(dtype, weight.Data, null, null, Columns, 8, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
+                kernels.Linear(dtype, weight.Data, null, Columns, 0, 8, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
+                kernels.Linear(dtype, weight.Data, null, Columns, 8, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
                 Assert.True(new ReadOnlySpan<float>(alone.Floats, Outputs).SequenceEqual(new(together.Floats + r * Outputs, Outputs)), $"{dtype}, row {r}");
             }
         }

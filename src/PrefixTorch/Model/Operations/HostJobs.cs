@@ -35,12 +35,14 @@ internal sealed unsafe partial class HostOperations
         private readonly HostRows _x;
         private readonly Linear _linear;
         private readonly HostRows _y;
+        private readonly CodedRows _coded;
         private readonly int _outputsPerBlock;
 
-        public LinearJob(KernelSet kernels, HostRows x, Linear linear, HostRows y)
+        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Linear linear, HostRows y)
         {
             _kernels = kernels;
             _x = x;
+            _coded = coded;
             _linear = linear;
             _y = y;
 
@@ -64,7 +66,15 @@ internal sealed unsafe partial class HostOperations
                 {
                     int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
                     float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                    if (part.Format == WeightFormat.Float)
+                    {
+                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                    }
+                    else
+                    {
+                        part.Multiply(_kernels, bias, start, end, _coded, _y.Floats + first, _y.Columns);
+                    }
+
                     return;
                 }
 
@@ -74,6 +84,11 @@ internal sealed unsafe partial class HostOperations
         }
 
         private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
+    }
+
+    private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
+    {
+        public void Run(int row) => kernels.EncodeActivations((float*)x.Row(row), x.Columns, int4, to, row);
     }
 
     private readonly struct WidenJob(KernelSet kernels, WeightMatrix part, int first, int count, DType dtype, byte* to) : IBlockJob

@@ -194,9 +194,23 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private HostRows LinearOfFew(HostRows x, Linear linear)
     {
         HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        var job = new LinearJob(_kernels, x, linear, y);
+        var job = new LinearJob(_kernels, x, Encode(x, linear.Parts[0].Format), linear, y);
         _pool.Run(job.Blocks, ref job);
         return y;
+    }
+
+    // The rows as codes meet them; all parts of a product are quantized alike.
+    private CodedRows Encode(HostRows x, WeightFormat format)
+    {
+        if (format == WeightFormat.Float)
+        {
+            return default;
+        }
+
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var job = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
+        ForRows(x.Rows, ref job);
+        return coded;
     }
 
     private HostRows LinearOfMany(HostRows x, Linear linear)

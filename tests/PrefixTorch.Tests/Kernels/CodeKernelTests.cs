@@ -1,0 +1,225 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+using PrefixTorch.Model;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Quantized weights: what quantization makes, how it is widened, and what its products give, on every instruction set.</summary>
+public unsafe class CodeKernelTests
+{
+    public static TheoryData<string, bool> IsasAndFormats()
+    {
+        var data = new TheoryData<string, bool>();
+        foreach (Isa isa in Cpu.Available)
+        {
+            data.Add(isa.ToString(), true);
+            data.Add(isa.ToString(), false);
+        }
+
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(IsasAndFormats))]
+    public void ProductsAreThoseOfTheWidenedWeights(string isa, bool int4)
+    {
+        KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
+        foreach ((int rows, int columns, int outputs) in new[] { (1, 128, 4), (1, 64, 3), (3, 576, 9), (4, 256, 6), (16, 300, 33), (7, 1000, 5) })
+        {
+            using var weights = new Quantized(outputs, columns, int4, seed: 1);
+            using var x = new Activations(kernels, rows, columns, int4, seed: 2);
+            var y = new float[rows * outputs];
+            fixed (float* to = y)
+            {
+                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, outputs, x.Coded, to, outputs);
+            }
+
+            float[] wide = weights.Widen(kernels);
+            for (int r = 0; r < rows; r++)
+            {
+                for (int n = 0; n < outputs; n++)
+                {
+                    double expected = 0, size = 0;
+                    for (int k = 0; k < columns; k++)
+                    {
+                        double product = wide[n * columns + k] * (double)x.Floats[r * columns + k];
+                        expected += product;
+                        size += Math.Abs(product);
+                    }
+
+                    // Sixteen-bit activations: far closer than bf16, whose products differ by 2⁻⁹ of their size.
+                    Assert.Equal(expected, y[r * outputs + n], size / 20000);
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(IsasAndFormats))]
+    public void ARowGivesTheSameBitsAloneAndInABatch(string isa, bool int4)
+    {
+        KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
+        const int Rows = 21, Columns = 320, Outputs = 30;
+        using var weights = new Quantized(Outputs, Columns, int4, seed: 3);
+        using var together = new Activations(kernels, Rows, Columns, int4, seed: 4);
+        float[] all = new float[Rows * Outputs], one = new float[Outputs];
+        fixed (float* a = all, o = one)
+        {
+            kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, Outputs, together.Coded, a, Outputs);
+            for (int r = 0; r < Rows; r++)
+            {
+                using var alone = new Activations(kernels, together.Floats.AsSpan(r * Columns, Columns).ToArray(), 1, Columns, int4);
+                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 12, alone.Coded, o, Outputs);
+                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 12, Outputs, alone.Coded, o, Outputs);
+                Assert.Equal(all.AsSpan(r * Outputs, Outputs).ToArray(), one);
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(IsasAndFormats))]
+    public void EveryInstructionSetWidensAlikeAndNearTheWeights(string isa, bool int4)
+    {
+        const int Outputs = 5, Columns = 200;
+        using var weights = new Quantized(Outputs, Columns, int4, seed: 5);
+        float[] wide = weights.Widen(KernelSet.For(Enum.Parse<Isa>(isa)));
+        Assert.Equal(weights.Widen(KernelSet.For(Isa.Portable)), wide);
+        for (int n = 0; n < Outputs; n++)
+        {
+            for (int start = 0; start < Columns; start += 32)
+            {
+                int count = Math.Min(32, Columns - start);
+                float largest = Enumerable.Range(start, count).Max(k => MathF.Abs(weights.Original[n * Columns + k]));
+                float row = Enumerable.Range(0, Columns).Max(k => MathF.Abs(weights.Original[n * Columns + k]));
+                float step = int4 ? largest / 7 : row / 127;
+                Assert.All(Enumerable.Range(start, count), k => Assert.InRange(MathF.Abs(weights.Original[n * Columns + k] - wide[n * Columns + k]), 0, 0.51f * step + (int4 ? largest / 7 : 0)));
+            }
+        }
+    }
+
+    [Fact]
+    public void WhatFourBitsHoldExactlyComesBackExactly()
+    {
+        // −8 … 7 times a power of two, which bf16 holds: no error at all.
+        float[] exact = [.. Enumerable.Range(0, 128).Select(i => (i % 16 - 8) * 0.125f)];
+        using var weights = new Quantized(exact, 1, 128, int4: true);
+        Assert.Equal(exact, weights.Widen(KernelSet.Current));
+    }
+
+    [Fact]
+    public void ZerosStayZeros()
+    {
+        foreach (bool int4 in new[] { true, false })
+        {
+            using var weights = new Quantized(new float[3 * 96], 3, 96, int4);
+            Assert.All(weights.Widen(KernelSet.Current), value => Assert.Equal(0, value));
+            using var x = new Activations(KernelSet.Current, new float[96], 1, 96, int4);
+            var y = new float[3];
+            fixed (float* to = y)
+            {
+                KernelSet.Current.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 3, x.Coded, to, 3);
+            }
+
+            Assert.Equal(new float[3], y);
+        }
+    }
+
+    private static float[] Random(int count, int seed)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() + random.NextDouble() + random.NextDouble()) / 1.5 - 1))];
+    }
+
+    /// <summary>A matrix as quantization makes it.</summary>
+    private sealed class Quantized : IDisposable
+    {
+        private readonly NativeBlock _codes;
+        private readonly NativeBlock _scales;
+        private readonly int _rows;
+        private readonly int _columns;
+        private readonly WeightFormat _format;
+
+        public Quantized(int rows, int columns, bool int4, int seed)
+            : this(Random(rows * columns, seed), rows, columns, int4)
+        {
+        }
+
+        public Quantized(float[] weights, int rows, int columns, bool int4)
+        {
+            Original = weights;
+            (_rows, _columns, _format) = (rows, columns, int4 ? WeightFormat.Int4 : WeightFormat.Int8);
+            long codeBytes = WeightMatrix.RowBytesOf(_format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(_format, columns);
+            _codes = NativeBlock.Allocate(rows * codeBytes);
+            _scales = NativeBlock.Allocate(rows * scaleBytes);
+            new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
+            new Span<byte>(_scales.Pointer, (int)_scales.ByteCount).Clear();
+            for (int row = 0; row < rows; row++)
+            {
+                ReadOnlySpan<float> values = weights.AsSpan(row * columns, columns);
+                if (int4)
+                {
+                    QuantizeKernel.Int4(values, Codes + row * codeBytes, (ushort*)(Scales + row * scaleBytes));
+                }
+                else
+                {
+                    ((float*)Scales)[row] = QuantizeKernel.Int8(values, (sbyte*)Codes + row * codeBytes);
+                }
+            }
+        }
+
+        public float[] Original { get; }
+
+        public byte* Codes => _codes.Pointer;
+
+        public byte* Scales => _scales.Pointer;
+
+        public float[] Widen(KernelSet kernels)
+        {
+            using var matrix = new WeightMatrix("w", _format, _rows, _columns, _codes.Retain(), Codes, _scales.Retain(), Scales);
+            var wide = new float[_rows * _columns];
+            fixed (float* to = wide)
+            {
+                matrix.Widen(kernels, 0, _rows, DType.Float32, (byte*)to);
+            }
+
+            return wide;
+        }
+
+        public void Dispose()
+        {
+            _codes.Release();
+            _scales.Release();
+        }
+    }
+
+    /// <summary>Rows as the products read them.</summary>
+    private sealed class Activations : IDisposable
+    {
+        private readonly NativeBlock _block;
+
+        public Activations(KernelSet kernels, int rows, int columns, bool int4, int seed)
+            : this(kernels, Random(rows * columns, seed), rows, columns, int4)
+        {
+        }
+
+        public Activations(KernelSet kernels, float[] values, int rows, int columns, bool int4)
+        {
+            Floats = values;
+            _block = NativeBlock.Allocate(CodedRows.Bytes(rows, columns));
+            Coded = new CodedRows(_block.Pointer, rows, columns);
+            fixed (float* x = values)
+            {
+                for (int row = 0; row < rows; row++)
+                {
+                    kernels.EncodeActivations(x + row * columns, columns, int4, Coded, row);
+                }
+            }
+        }
+
+        public float[] Floats { get; }
+
+        public CodedRows Coded { get; }
+
+        public void Dispose() => _block.Release();
+    }
+}
