@@ -10,7 +10,7 @@ internal static class PeakProbe
 {
     private const int Chains = 12;
     private const int Rounds = 200_000;
-    private const int BlocksPerThread = 16;
+    private const int BlocksPerThread = 64;
 
     /// <summary>Multiplications and additions a second.</summary>
     public static double Measure(KernelPool pool) => Cpu.Isa switch
