@@ -69,6 +69,10 @@ internal static class CommandLine
             new BranchVerb(streams),
             new ChatVerb(streams),
             new PullVerb(streams),
+            new VerifyVerb(streams),
+            new StateVerb(streams),
+            new QuantizeVerb(streams),
+            new BenchVerb(streams),
             new TokenizeVerb(streams),
             new DetokenizeVerb(streams),
             new InspectVerb(streams),
@@ -95,7 +99,7 @@ internal static class CommandLine
 
     private static async Task<int> ReportUsageAsync(Streams streams, ParseResult parsed, string message)
     {
-        string verb = parsed.CommandResult.Command is Verb known ? $" {known.Name}" : "";
+        string verb = parsed.CommandResult.Command is Verb known ? $" {known.Words}" : "";
         await streams.Err.WriteLineAsync($"{Name}: {OneLine(message)} See {Name}{verb} --help.").ConfigureAwait(false);
         return ExitCode.Usage;
     }

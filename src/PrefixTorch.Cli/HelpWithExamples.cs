@@ -18,7 +18,7 @@ internal sealed class HelpWithExamples(HelpAction help) : SynchronousCommandLine
         int result = help.Invoke(parseResult);
         TextWriter output = parseResult.InvocationConfiguration.Output;
         output.WriteLine("Examples:");
-        foreach (string example in parseResult.CommandResult.Command is Verb verb ? verb.Examples.Select(rest => $"{verb.Name} {rest}") : s_rootExamples)
+        foreach (string example in parseResult.CommandResult.Command is Verb verb ? verb.Examples.Select(rest => $"{verb.Words} {rest}") : s_rootExamples)
         {
             output.WriteLine($"  {CommandLine.Name} {example}".TrimEnd());
         }

@@ -18,6 +18,9 @@ internal sealed class SaveEachOptions : OptionSet
         _save = Text("--save", "DIR|PATTERN", $"Keep each result's state, also when interrupted: in a folder, or in files whose name has {Place} where the result's index goes.");
     }
 
+    /// <summary>Whether states are kept.</summary>
+    public bool IsGiven(VerbCall call) => call.Get(_save) is not null;
+
     /// <summary>Checks that every result gets a file of its own.</summary>
     /// <exception cref="UsageException">The path names one file, and there are several results.</exception>
     public void Check(VerbCall call, int results)
@@ -29,13 +32,13 @@ internal sealed class SaveEachOptions : OptionSet
     }
 
     /// <summary>Keeps a result's state if states are to be kept.</summary>
-    public void Keep(VerbCall call, int index, KvCache cache)
+    public void Keep(VerbCall call, int index, KvCache cache, KvSaveOptions how)
     {
         if (call.Get(_save) is string path)
         {
             string file = FileOf(path, index);
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(file))!);
-            cache.Save(file);
+            cache.Save(file, how);
             call.Output.Note($"{cache.Length} tokens saved to {file} ({new FileInfo(file).Length:N0} bytes)");
         }
     }

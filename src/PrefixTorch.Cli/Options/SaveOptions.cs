@@ -26,11 +26,14 @@ internal sealed class SaveOptions : OptionSet
     }
 
     /// <summary>Keeps the state if it is to be kept.</summary>
-    public void Keep(VerbCall call, KvCache cache)
+    /// <param name="call">The command line.</param>
+    /// <param name="cache">The state.</param>
+    /// <param name="how">How it is written; null: as a whole.</param>
+    public void Keep(VerbCall call, KvCache cache, KvSaveOptions? how = null)
     {
         if (call.Get(Save) is string path)
         {
-            cache.Save(path);
+            cache.Save(path, how);
             call.Output.Note($"{cache.Length} tokens saved to {path} ({new FileInfo(path).Length:N0} bytes)");
         }
     }

@@ -15,6 +15,7 @@ internal sealed class BranchVerb : Verb
     private readonly PromptOptions _prompt = new();
     private readonly Option<string[]> _suffix = TypedOption.Texts("--suffix", "TEXT", "What follows the prefix in one branch, @file, or - for standard input; without it: nothing.", "-s");
     private readonly SaveEachOptions _save = new();
+    private readonly DeltaOptions _delta = new();
     private readonly SampleOptions _sample = new();
     private readonly SuffixOptions _text = new();
     private readonly LoadOptions _load = new LoadOptions().WithGenerationConfig();
@@ -24,7 +25,7 @@ internal sealed class BranchVerb : Verb
     {
         Use(_state, _prompt);
         Add(_suffix);
-        Use(_save, _sample, _text, _load);
+        Use(_save, _delta, _sample, _text, _load);
     }
 
     protected override async Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
@@ -34,6 +35,7 @@ internal sealed class BranchVerb : Verb
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special), Boundary = _text.ReadBoundary(call) };
         string[] suffixOf = [.. suffixes.SelectMany(suffix => Enumerable.Repeat(suffix, options.NumReturnSequences))];
         _save.Check(call, suffixOf.Length);
+        KvSaveOptions how = _delta.Read(call, call.Get(_state.State), _save.IsGiven(call));
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         using KvCache prefix = prompt is null ? _state.Load(call, llama) : await ReadAsync(call, llama, prompt, options, cancellation).ConfigureAwait(false);
@@ -57,7 +59,7 @@ internal sealed class BranchVerb : Verb
             for (int i = 0; i < branches.Length; i++)
             {
                 output.Add(suffixOf[i], branches[i], Report(branches[i], i, prompt is null ? null : seconds, prefix, options));
-                _save.Keep(call, i, branches[i].Cache);
+                _save.Keep(call, i, branches[i].Cache, how);
             }
         }
         finally

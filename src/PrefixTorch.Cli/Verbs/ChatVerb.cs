@@ -54,7 +54,14 @@ internal sealed class ChatVerb : Verb
         int code = await new ChatLoop(_streams, call.Output, session, commands).RunAsync(cancellation).ConfigureAwait(false);
         if (call.Get(_save) is string file)
         {
-            session.Save(file);
+            if (session.Tree.Present.Cache is null)
+            {
+                call.Output.Note($"Nothing was said, so {file} is not written.");
+            }
+            else
+            {
+                session.Save(file);
+            }
         }
 
         if (call.Output.Json)

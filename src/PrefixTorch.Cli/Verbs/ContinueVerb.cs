@@ -13,17 +13,18 @@ internal sealed class ContinueVerb : Verb
     private readonly Option<string[]> _suffix = TypedOption.Texts("--suffix", "TEXT", "What follows the state, @file, or - for standard input; without it: nothing.", "-s");
     private readonly Option<string?> _ids = TypedOption.Text("--ids", "FILE", "What follows the state, as ids: a JSON array, or an object with input_ids.");
     private readonly SaveOptions _save = new(required: false);
+    private readonly DeltaOptions _delta = new();
     private readonly SampleOptions _sample = new();
     private readonly SuffixOptions _text = new();
     private readonly LoadOptions _load = new LoadOptions().WithGenerationConfig();
 
     public ContinueVerb(Streams streams)
-        : base(streams, "continue", "Go on from a saved state; the state stays as it is.", "--state question.safetensors --suffix \" The three main types are:\"", "--state question.safetensors --suffix \" Supervised\" --suffix \" Unsupervised\" --json", "--state question.safetensors --suffix \" Yes.\" --save answer.safetensors")
+        : base(streams, "continue", "Go on from a saved state; the state stays as it is.", "--state question.safetensors --suffix \" The three main types are:\"", "--state question.safetensors --suffix \" Supervised\" --suffix \" Unsupervised\" --json", "--state question.safetensors --suffix \" Yes.\" --save answer.safetensors --delta")
     {
         Use(_state);
         Add(_suffix);
         Add(_ids);
-        Use(_save, _sample, _text, _load);
+        Use(_save, _delta, _sample, _text, _load);
     }
 
     protected override async Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
@@ -41,8 +42,9 @@ internal sealed class ContinueVerb : Verb
 
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special), Boundary = _text.ReadBoundary(call) };
         _save.CheckSingle(call, suffixes.Count * options.NumReturnSequences);
+        KvSaveOptions how = _delta.Read(call, call.Get(_state.State), call.Has(_save.Save));
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
         using KvCache prefix = _state.Load(call, llama);
-        return await Continuing.RunAsync(call, llama, prefix, suffixes, options, _save, cancellation).ConfigureAwait(false);
+        return await Continuing.RunAsync(call, llama, prefix, suffixes, options, cache => _save.Keep(call, cache, how), cancellation).ConfigureAwait(false);
     }
 }

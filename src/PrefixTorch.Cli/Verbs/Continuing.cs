@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using PrefixTorch.Caching;
 using PrefixTorch.Cli.Inputs;
-using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Generation;
 
@@ -12,7 +11,7 @@ internal static class Continuing
 {
     /// <summary>Continues each prompt, one after another, and shows what becomes of it.</summary>
     /// <returns>The exit code.</returns>
-    public static async Task<int> RunAsync(VerbCall call, Llama llama, KvCache? prefix, IReadOnlyList<Prompt> prompts, GenerationOptions options, SaveOptions save, CancellationToken cancellation)
+    public static async Task<int> RunAsync(VerbCall call, Llama llama, KvCache? prefix, IReadOnlyList<Prompt> prompts, GenerationOptions options, Action<KvCache> keep, CancellationToken cancellation)
     {
         bool single = prompts.Count * options.NumReturnSequences == 1;
         var output = new SequenceOutput(call.Output, llama.Name, single, options.LogProbs > 0);
@@ -24,7 +23,7 @@ internal static class Continuing
             {
                 using Continuation continuation = await ContinueAsync(call, llama, prefix, prompts[i], own, output, cancellation).ConfigureAwait(false);
                 output.Add(prompts[i].Text, continuation, continuation.Report);
-                save.Keep(call, continuation.Cache);
+                keep(continuation.Cache);
             }
             else
             {

@@ -25,6 +25,6 @@ internal sealed class GenerateVerb : Verb
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special) };
         _save.CheckSingle(call, options.NumReturnSequences);
         using Llama llama = await _load.LoadAsync(call, cancellation).ConfigureAwait(false);
-        return await Continuing.RunAsync(call, llama, prefix: null, [prompt], options, _save, cancellation).ConfigureAwait(false);
+        return await Continuing.RunAsync(call, llama, prefix: null, [prompt], options, cache => _save.Keep(call, cache), cancellation).ConfigureAwait(false);
     }
 }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using PrefixTorch.Caching;
 using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Outputs;
@@ -26,7 +27,9 @@ internal sealed class InspectVerb : Verb
 
     protected override Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
     {
-        var info = CheckpointInfo.Read(call.Get(_path) is string path ? ModelFolder.Resolve(path) : _model.Folder(call));
+        string path = call.Get(_path) is string given ? ModelFolder.Resolve(given) : _model.Folder(call);
+        var info = CheckpointInfo.Read(path);
+        KvStateInfo? state = info.Metadata.GetValueOrDefault("format") == KvStateInfo.Format ? KvStateInfo.Read(path) : null;
         if (call.Output.Json)
         {
             call.Output.Document(new
@@ -38,6 +41,7 @@ internal sealed class InspectVerb : Verb
                 Parameters = info.ParameterCount,
                 Dtypes = Dtypes(info),
                 Architecture = info.Config is { } config ? Architecture.Of(config) : null,
+                State = state is null ? null : StateDocument.Of(state),
                 info.Metadata,
                 info.Problem,
                 Machine = Machine.Description,
@@ -46,7 +50,14 @@ internal sealed class InspectVerb : Verb
         }
         else
         {
-            Show(call.Output, info, call.Get(_tensors));
+            if (state is not null && !call.Get(_tensors))
+            {
+                StateView.Show(call.Output, state);
+            }
+            else
+            {
+                Show(call.Output, info, call.Get(_tensors));
+            }
         }
 
         if (info.Problem is not null)

@@ -28,12 +28,22 @@ internal abstract class Verb : Command
     /// <summary>What follows the word in lines that one would type.</summary>
     public IReadOnlyList<string> Examples { get; }
 
+    /// <summary>The words that call it: its own, and before it those of the verbs that it is a part of.</summary>
+    public string Words => Parents.OfType<Verb>().FirstOrDefault() is { } whole ? $"{whole.Words} {Name}" : Name;
+
     /// <summary>Does it.</summary>
     /// <returns>The exit code.</returns>
     protected abstract Task<int> RunAsync(VerbCall call, CancellationToken cancellation);
 
     /// <summary>Adds the options that every verb has, which help shows last.</summary>
-    public void AddOutputOptions() => Use(_output);
+    public void AddOutputOptions()
+    {
+        Use(_output);
+        foreach (Verb part in Subcommands.OfType<Verb>())
+        {
+            part.AddOutputOptions();
+        }
+    }
 
     /// <summary>Adds options that verbs share.</summary>
     protected void Use(params OptionSet[] sets)

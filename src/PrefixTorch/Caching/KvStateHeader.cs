@@ -24,7 +24,7 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
     /// <summary>The version that is written; every version up to it is read. 2: deltas, 8 bits, names, runs and passes.</summary>
     public const int CurrentVersion = 2;
 
-    private const string Format = "prefixtorch.kv_state";
+    private const string Format = KvStateInfo.Format;
     private const string FactPrefix = "fact.";
     private const string DigestKey = "metadata_xxh3";
     private const string Int8 = "int8";

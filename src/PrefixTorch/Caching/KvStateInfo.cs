@@ -3,6 +3,9 @@ namespace PrefixTorch.Caching;
 /// <summary>What a state file says of itself, read without a model.</summary>
 public sealed record KvStateInfo
 {
+    /// <summary>What the metadata of every state file has as its <c>format</c>.</summary>
+    public const string Format = "prefixtorch.kv_state";
+
     /// <summary>The file.</summary>
     public required string Path { get; init; }
 

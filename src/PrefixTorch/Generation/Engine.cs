@@ -9,7 +9,7 @@ namespace PrefixTorch.Generation;
 /// one token each, reading ones a chunk, laid end to end.
 /// </summary>
 /// <remarks>
-/// Scopes and guards of TorchSharp belong to a thread, and so does libtorch's number of threads: all of it happens here. What leaves the
+/// Scopes and guards of TorchSharp belong to a thread, and so does libtorch's number of threads: what uses it runs here. What leaves the
 /// thread are ids, text and caches.
 /// </remarks>
 internal sealed class Engine : IDisposable
@@ -28,13 +28,12 @@ internal sealed class Engine : IDisposable
     /// <param name="forward">The forward pass: a step to the logits of its logit rows.</param>
     /// <param name="vocabulary">Logits of a row (V).</param>
     /// <param name="chunk">Tokens of a sequence in one step at most, and the grid of positions that chunks lie on.</param>
-    /// <param name="start">Run first on the thread.</param>
-    public Engine(Func<Step, CancellationToken, float[]> forward, int vocabulary, int chunk, Action start)
+    public Engine(Func<Step, CancellationToken, float[]> forward, int vocabulary, int chunk)
     {
         _forward = forward;
         _vocabulary = vocabulary;
         _chunk = chunk;
-        _thread = new Thread(() => Run(start)) { IsBackground = true, Name = "PrefixTorch engine" };
+        _thread = new Thread(Run) { IsBackground = true, Name = "PrefixTorch engine" };
         _thread.Start();
     }
 
@@ -109,9 +108,8 @@ internal sealed class Engine : IDisposable
         }
     }
 
-    private void Run(Action start)
+    private void Run()
     {
-        start();
         while (!_stop)
         {
             if (_running.Count == 0)

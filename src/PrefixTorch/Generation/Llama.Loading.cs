@@ -36,7 +36,9 @@ public sealed partial class Llama
 
         LlamaConfig config = LlamaConfig.Load(folder);
         GenerationConfig generationConfig = options.GenerationConfigFile is string file ? ReadGenerationConfig(file, config) : GenerationConfig.Load(folder, config);
-        LibTorch.EnsureLoaded();
+
+        // libtorch takes longer to load than a map of the weights, and a short prompt needs none of it: it comes while the rest goes on.
+        _ = Task.Run(LibTorch.EnsureLoaded, CancellationToken.None);
         cancellationToken.ThrowIfCancellationRequested();
         Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
         string name = PulledModels.NameOf(Path.GetFullPath(folder)) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));

@@ -82,7 +82,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
             _operations = operations;
         }
 
-        _engine = new Engine(forward, config.VocabSize, options.PrefillChunk, () => torch.set_num_threads(_pool.Threads));
+        _engine = new Engine(forward, config.VocabSize, options.PrefillChunk);
     }
 
     /// <summary>The folder the model was loaded from.</summary>
@@ -177,6 +177,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
             throw new PrefixTorchException($"There is no device '{name}'; name cpu, cuda or cuda:n.");
         }
 
+        LibTorch.EnsureLoaded();
         if (!torch.cuda.is_available())
         {
             throw new PrefixTorchException($"Device '{name}' was asked for, and libtorch finds no CUDA here: build with -p:TorchBackend=cuda on a machine that has a GPU, or use cpu.");

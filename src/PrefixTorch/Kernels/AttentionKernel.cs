@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
@@ -73,10 +74,14 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
                 s3 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(k3 + at), q, s3);
             }
 
-            scores[j] = Tail(TVectors.Sum(s0), query, k0, d, headDim);
-            scores[j + 1] = Tail(TVectors.Sum(s1), query, k1, d, headDim);
-            scores[j + 2] = Tail(TVectors.Sum(s2), query, k2, d, headDim);
-            scores[j + 3] = Tail(TVectors.Sum(s3), query, k3, d, headDim);
+            TVectors.Sums(s0, s1, s2, s3).Store(scores + j);
+            if (d < headDim)
+            {
+                scores[j] = Tail(scores[j], query, k0, d, headDim);
+                scores[j + 1] = Tail(scores[j + 1], query, k1, d, headDim);
+                scores[j + 2] = Tail(scores[j + 2], query, k2, d, headDim);
+                scores[j + 3] = Tail(scores[j + 3], query, k3, d, headDim);
+            }
         }
 
         for (; j < count; j++)

@@ -80,6 +80,8 @@ public class ChatVerbTests(ChatModel model) : IClassFixture<ChatModel>
         using var folder = new TemporaryFolder();
         string state = Path.Combine(folder.Path, "chat.safetensors");
         await ChatAsync("Hello\n", "--save", state);
+        CliRun nothing = await ChatAsync("/quit\n", "--save", Path.Combine(folder.Path, "nothing.safetensors"));
+        Assert.Equal((0, 1), (nothing.ExitCode, Directory.GetFiles(folder.Path).Length));
         CliRun rest = await ChatAsync("Again\n", "--state", state, "--json");
         Assert.Equal(Messages(await ChatAsync("Hello\nAgain\n", "--json")), Messages(rest));
     }

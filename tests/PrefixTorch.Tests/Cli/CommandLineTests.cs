@@ -10,7 +10,7 @@ public class CommandLineTests
         get
         {
             using var streams = new Streams(TextReader.Null, TextWriter.Null, TextWriter.Null);
-            return [.. CommandLine.Build(streams).Subcommands.Select(verb => verb.Name)];
+            return [.. All(streams).Select(verb => verb.Words)];
         }
     }
 
@@ -18,7 +18,7 @@ public class CommandLineTests
     [MemberData(nameof(Verbs))]
     public async Task EveryVerbHasHelpWithAnExample(string verb)
     {
-        CliRun run = await CliRun.Of(verb, "--help");
+        CliRun run = await CliRun.Of([.. verb.Split(' '), "--help"]);
         Assert.Equal(0, run.ExitCode);
         Assert.Empty(run.Err);
         Assert.Contains("Usage:", run.Out, StringComparison.Ordinal);
@@ -30,7 +30,7 @@ public class CommandLineTests
     public void EveryVerbDescribesItselfAndItsOptions()
     {
         using var streams = new Streams(TextReader.Null, TextWriter.Null, TextWriter.Null);
-        foreach (Verb verb in CommandLine.Build(streams).Subcommands.Cast<Verb>())
+        foreach (Verb verb in All(streams))
         {
             Assert.False(string.IsNullOrEmpty(verb.Description), verb.Name);
             Assert.NotEmpty(verb.Examples);
@@ -65,4 +65,6 @@ public class CommandLineTests
         Assert.Equal(130, code);
         Assert.Equal($"prefixtorch: interrupted{Environment.NewLine}", error.ToString());
     }
+
+    private static IEnumerable<Verb> All(Streams streams) => CommandLine.Build(streams).Subcommands.Cast<Verb>().SelectMany(verb => verb.Subcommands.Cast<Verb>().Prepend(verb));
 }

@@ -30,6 +30,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private readonly DType _manyDType;
     private FlashAttention? _flash;
     private torch.jit.CompilationUnit? _products;
+    private bool _usesTorch;
     private Step? _step;
     private float* _cos;
     private float* _sin;
@@ -67,7 +68,12 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public IDisposable Begin(Step step)
     {
-        var scope = new StepScope(this);
+        if (!step.IsFew)
+        {
+            UseTorch();
+        }
+
+        var scope = new StepScope(this, step.IsFew ? null : torch.no_grad());
         _step = step;
         _cos = (float*)_arena.Take((long)step.Rows * _rotary.Half * sizeof(float));
         _sin = (float*)_arena.Take((long)step.Rows * _rotary.Half * sizeof(float));
@@ -199,6 +205,18 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         return y;
     }
 
+    // Steps of few rows need no libtorch: until the first of many, a program runs without having loaded it. The number of threads is the
+    // calling thread's own setting.
+    private void UseTorch()
+    {
+        if (!_usesTorch)
+        {
+            LibTorch.EnsureLoaded();
+            torch.set_num_threads(_pool.Threads);
+            _usesTorch = true;
+        }
+    }
+
     // The rows as codes meet them; all parts of a product are quantized alike.
     private CodedRows Encode(HostRows x, WeightFormat format)
     {
@@ -287,14 +305,13 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     }
 
     /// <summary>One step: its rows, and no gradients for the products in it.</summary>
-    private sealed class StepScope(HostOperations operations) : IDisposable
+    private sealed class StepScope(HostOperations operations, IDisposable? noGrad) : IDisposable
     {
         private readonly (int, long) _mark = operations._arena.Mark();
-        private readonly IDisposable? _noGrad = torch.no_grad();
 
         public void Dispose()
         {
-            _noGrad?.Dispose();
+            noGrad?.Dispose();
             operations._arena.Reset(_mark);
             operations._step = null;
             operations._plan = null;
