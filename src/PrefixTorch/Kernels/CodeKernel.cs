@@ -107,7 +107,7 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
     private static void One(byte* w, byte* scales, int output, float* bias, int blocks, CodedRows x, int row, float* y)
     {
         float* groups = stackalloc float[TCodes.IsGrouped ? blocks * CodeFormat.Groups : 1];
@@ -132,7 +132,7 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
         Finish(y + output, TVectors.Sum(s), scales, output, bias);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
     private static void OneByFour(byte* w, long pitch, byte* scales, float* bias, int blocks, CodedRows x, int row, float* y)
     {
         float* g0 = stackalloc float[TCodes.IsGrouped ? 4 * blocks * CodeFormat.Groups : 4];
@@ -175,7 +175,7 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
         Finish(y + 3, TVectors.Sum(s3), scales, 3, bias);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
     private static void FourByFour(byte* w, long pitch, byte* scales, float* bias, int blocks, CodedRows x, int row, float* y, int yStride)
     {
         float* groups = stackalloc float[TCodes.IsGrouped ? 4 * blocks * CodeFormat.Groups : 4];
