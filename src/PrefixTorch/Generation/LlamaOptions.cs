@@ -8,7 +8,7 @@ public enum Quantization
     /// <summary>A byte a weight, one scale for each output channel.</summary>
     Int8,
 
-    /// <summary>Five bits a weight: four and, for each 32, a scale and a minimum.</summary>
+    /// <summary>Four and a half bits a weight: four and, for each 32, a scale.</summary>
     Int4,
 }
 
