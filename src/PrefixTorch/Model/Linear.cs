@@ -7,11 +7,16 @@ namespace PrefixTorch.Model;
 internal sealed class Linear : IDisposable
 {
     /// <summary>A product with the given matrices, stacked; <paramref name="bias"/> is for all their outputs, or null.</summary>
+    /// <exception cref="PrefixTorchException">The matrices are held in different formats: their input is encoded once for all of them.</exception>
     public Linear(Vector? bias, params WeightMatrix[] parts)
     {
+        if (Array.Find(parts, part => part.Format != parts[0].Format) is WeightMatrix other)
+        {
+            throw new PrefixTorchException($"{parts[0].Name} is held as {parts[0].Format} and {other.Name} as {other.Format}, but they are multiplied together. Quantize the original checkpoint again.");
+        }
+
         Parts = parts;
         Bias = bias;
-        InFeatures = parts[0].Columns;
         OutFeatures = parts.Sum(part => part.Rows);
     }
 
@@ -20,9 +25,6 @@ internal sealed class Linear : IDisposable
 
     /// <summary>One bias for all outputs, or null.</summary>
     public Vector? Bias { get; }
-
-    /// <summary>Inputs (K).</summary>
-    public int InFeatures { get; }
 
     /// <summary>Outputs of all parts together.</summary>
     public int OutFeatures { get; }

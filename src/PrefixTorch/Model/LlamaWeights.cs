@@ -114,7 +114,9 @@ internal static unsafe class LlamaWeights
     private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
     {
         private readonly List<IDisposable> _made = [];
-        private readonly Dictionary<string, long[]> _shapes = Expected(config).ToDictionary(weight => weight.Name, weight => weight.Shape);
+
+        // Of codes, whose rows are padded, only the configuration knows the shape.
+        private readonly Lazy<Dictionary<string, long[]>> _shapes = new(() => Expected(config).ToDictionary(weight => weight.Name, weight => weight.Shape));
 
         public Linear Linear(bool hasBias, params string[] names)
         {
@@ -125,10 +127,10 @@ internal static unsafe class LlamaWeights
         public WeightMatrix Matrix(string name)
         {
             CheckpointTensor tensor = checkpoint[name];
-            int rows = (int)_shapes[name][0], columns = (int)_shapes[name][1];
+            int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             if (config.Quantization is { IsOurs: true } && FormatOf(tensor.DType) is not WeightFormat.Float and WeightFormat format)
             {
-                return Codes(tensor, format, rows, columns);
+                return Codes(tensor, format, rows, (int)_shapes.Value[name][1]);
             }
 
             DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;

@@ -76,9 +76,6 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>Bytes of the matrix, its scales included: what a product of few rows reads.</summary>
     public long ByteCount => Rows * (RowBytes + ScaleBytesOf(Format, Columns));
 
-    /// <summary>Whether the matrix is a view of a mapped file.</summary>
-    public bool IsMapped => _block.IsMapped;
-
     /// <summary>What a tensor of these weights holds at least: the dtype of floats, bf16 for codes.</summary>
     public DType ComputeDType => Format == WeightFormat.Float ? DType : DType.BFloat16;
 

@@ -107,6 +107,17 @@ public unsafe class CodeKernelTests
     }
 
     [Fact]
+    public void MatricesOfOneProductAreOfOneFormat()
+    {
+        NativeBlock memory = NativeBlock.Allocate(1024);
+        using var floats = new WeightMatrix("q_proj", DType.BFloat16, 2, 128, memory.Retain(), memory.Pointer);
+        using var codes = new WeightMatrix("k_proj", WeightFormat.Int4, 2, 128, memory.Retain(), memory.Pointer, memory.Retain(), memory.Pointer);
+        string message = Assert.Throws<PrefixTorchException>(() => new Linear(null, floats, codes)).Message;
+        Assert.Contains("q_proj is held as Float and k_proj as Int4", message, StringComparison.Ordinal);
+        memory.Release();
+    }
+
+    [Fact]
     public void ZerosStayZeros()
     {
         foreach (bool int4 in new[] { true, false })
