@@ -68,9 +68,9 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         Func<Step, CancellationToken, float[]> forward;
         if (_device is null)
         {
-            DType many = HostOperations.ManyDType(_model.Matrices);
-            var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, many);
-            Arithmetic = $"{many.Name()} products, {Cpu.Description}";
+            DType rows = HostOperations.RowDType(_model.Matrices, KernelSet.Current);
+            var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, rows);
+            Arithmetic = $"{rows.Name()} products, {Cpu.Description}";
             forward = (step, cancellation) => _model.Forward(operations, step, cancellation: cancellation);
             _operations = operations;
         }

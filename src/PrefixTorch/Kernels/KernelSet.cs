@@ -45,7 +45,7 @@ internal abstract unsafe class KernelSet
     public abstract void RmsNorm(float* x, float* weight, int columns, float epsilon, DType toType, byte* to);
 
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.SwiGlu"/>
-    public abstract void SwiGlu(DType type, byte* gate, byte* up, int columns, byte* to);
+    public abstract void SwiGlu(float* gate, float* up, int columns, DType toType, byte* to);
 
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Rotate"/>
     public abstract void Rotate(DType fromType, byte* from, float* cos, float* sin, int headDim, float scale, DType toType, byte* to);
@@ -193,9 +193,9 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void SwiGlu(DType type, byte* gate, byte* up, int columns, byte* to)
+    public override void SwiGlu(float* gate, float* up, int columns, DType toType, byte* to)
     {
-        switch (type)
+        switch (toType)
         {
             case DType.Float32:
                 RowKernels<TVectors, TVector>.SwiGlu<Float32Element>(gate, up, columns, to);
@@ -204,7 +204,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
                 RowKernels<TVectors, TVector>.SwiGlu<BFloat16Element>(gate, up, columns, to);
                 break;
             default:
-                throw NoKernel(type);
+                throw NoKernel(toType);
         }
     }
 

@@ -77,24 +77,21 @@ internal static unsafe class RowKernels<TVectors, TVector>
 
     /// <summary><c>silu(gate) × up</c> of one row, <c>silu(g) = g / (1 + e⁻ᵍ)</c> (Shazeer 2020).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void SwiGlu<TElement>(byte* gate, byte* up, int columns, byte* to)
-        where TElement : struct, IElement
+    public static void SwiGlu<TTo>(float* gate, float* up, int columns, byte* to)
+        where TTo : struct, IElement
     {
         TVector one = TVectors.Broadcast(1), zero = TVectors.Broadcast(0);
         int i = 0;
         for (; i + TVectors.Width <= columns; i += TVectors.Width)
         {
-            long at = (long)i * TElement.Size;
-            TVector g = TElement.Load<TVectors, TVector>(gate + at);
+            TVector g = TVectors.Load(gate + i);
             TVector silu = TVectors.Divide(g, TVectors.Add(one, TVectors.Exp(TVectors.Subtract(zero, g))));
-            TElement.Store<TVectors, TVector>(TVectors.Multiply(silu, TElement.Load<TVectors, TVector>(up + at)), to + at);
+            TTo.Store<TVectors, TVector>(TVectors.Multiply(silu, TVectors.Load(up + i)), to + (long)i * TTo.Size);
         }
 
         for (; i < columns; i++)
         {
-            long at = (long)i * TElement.Size;
-            float g = TElement.Load(gate + at);
-            TElement.Store(g / (1 + MathF.Exp(-g)) * TElement.Load(up + at), to + at);
+            TTo.Store(gate[i] / (1 + MathF.Exp(-gate[i])) * up[i], to + (long)i * TTo.Size);
         }
     }
 

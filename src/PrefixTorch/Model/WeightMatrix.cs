@@ -1,4 +1,5 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using TorchSharp;
 
@@ -108,6 +109,17 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>The same by codes, of rows that were encoded for them.</summary>
     public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
         kernels.LinearCodes(Format == WeightFormat.Int4, Data, _scales, bias, first, end, x, y, yStride);
+
+    /// <summary>What tiles read here.</summary>
+    public TileSource TileSource => Format switch
+    {
+        WeightFormat.Int8 => TileSource.Int8,
+        WeightFormat.Int4 => TileSource.Int4,
+        _ => TileSource.BFloat16,
+    };
+
+    /// <summary>The matrix as products by tiles read it.</summary>
+    public TileWeights Tiles => new(TileSource, (nint)Data, (nint)_scales, Columns);
 
     /// <summary>Rows <paramref name="first"/> … as fp32 or bf16, <c>[count, Columns]</c>.</summary>
     public void Widen(KernelSet kernels, int first, int count, DType toType, byte* to)

@@ -48,7 +48,8 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
         }
         else
         {
-            var ops = new HostOperations(Config, rotary, _pool, KernelSet.For(Enum.Parse<Isa>(path, ignoreCase: true)), HostOperations.ManyDType(Model.Matrices));
+            KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(path, ignoreCase: true));
+            var ops = new HostOperations(Config, rotary, _pool, kernels, HostOperations.RowDType(Model.Matrices, kernels));
             _ops = ops;
             _forward = (step, observe) => Model.Forward(ops, step, observe);
         }

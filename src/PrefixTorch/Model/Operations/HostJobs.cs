@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Model.Operations;
@@ -21,8 +22,8 @@ internal sealed unsafe partial class HostOperations
     {
         public void Run(int row)
         {
-            byte* gate = gateUp.Row(row);
-            kernels.SwiGlu(y.DType, gate, gate + (long)y.Columns * y.DType.Size(), y.Columns, y.Row(row));
+            var gate = (float*)gateUp.Row(row);
+            kernels.SwiGlu(gate, gate + y.Columns, y.Columns, y.DType, y.Row(row));
         }
     }
 
@@ -86,6 +87,60 @@ internal sealed unsafe partial class HostOperations
         private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
     }
 
+    /// <summary>Blocks of outputs by tiles, over all parts of a product.</summary>
+    private readonly struct TileJob : IBlockJob
+    {
+        // Of few rows a block is what a thread streams in some ten microseconds; of many, what stays in the second cache level.
+        private const int BytesPerBlock = 3 << 16;
+        private const int ManyOutputs = 64;
+
+        private readonly HostRows _x;
+        private readonly Linear _linear;
+        private readonly HostRows _y;
+        private readonly int _outputsPerBlock;
+
+        public TileJob(HostRows x, Linear linear, HostRows y)
+        {
+            _x = x;
+            _linear = linear;
+            _y = y;
+            long few = BytesPerBlock / linear.Parts[0].RowBytes / TileEmitter.Outputs * TileEmitter.Outputs;
+            _outputsPerBlock = x.Rows >= TileProduct.ManyRows ? ManyOutputs : (int)Math.Max(TileEmitter.Outputs, few);
+            foreach (WeightMatrix part in linear.Parts)
+            {
+                Blocks += BlocksOf(part);
+            }
+        }
+
+        public int Blocks { get; }
+
+        public void Run(int block)
+        {
+            int first = 0;
+            foreach (WeightMatrix part in _linear.Parts)
+            {
+                int blocks = BlocksOf(part);
+                if (block < blocks)
+                {
+                    int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
+                    float* bias = _linear.Bias is Vector b ? b.Data + first : null;
+                    TileProduct.Run(part.Tiles, bias, start, end, (ushort*)_x.Data, (long)_x.Columns * sizeof(ushort), _x.Rows, _y.Floats + first, _y.Columns);
+                    return;
+                }
+
+                block -= blocks;
+                first += part.Rows;
+            }
+        }
+
+        private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
+    }
+
+    private readonly struct LayJob(TileSource source, HostRows x, HostRows to) : IBlockJob
+    {
+        public void Run(int row) => TileRows.Encode(source, (ushort*)x.Row(row), x.Columns, (ushort*)to.Row(row));
+    }
+
     private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
     {
         public void Run(int row) => kernels.EncodeActivations((float*)x.Row(row), x.Columns, int4, to, row);
@@ -125,10 +180,11 @@ internal sealed unsafe partial class HostOperations
             else
             {
                 StepSlice slice = ops.SliceOf(row);
-                byte* to = ops._queries + slice.FirstRow * heads * headBytes + (row - slice.FirstRow) * headBytes;
+                long toBytes = (long)headDim * ops._rowDType.Size();
+                byte* to = ops._queries + slice.FirstRow * heads * toBytes + (row - slice.FirstRow) * toBytes;
                 for (int head = 0; head < heads; head++)
                 {
-                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, 1, dtype, to + head * slice.Count * headBytes);
+                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, 1, ops._rowDType, to + head * slice.Count * toBytes);
                 }
             }
 
@@ -189,9 +245,11 @@ internal sealed unsafe partial class HostOperations
         {
             int stride = ops.HeadDim + 2, blocks = plan.BlocksOfRow[row];
             float* first = partials + (long)plan.FirstPartial[row] * ops.Heads * stride;
+            float* merged = stackalloc float[ops.HeadDim];
             for (int head = 0; head < ops.Heads; head++)
             {
-                ops._kernels.AttentionMerge(first + (long)head * blocks * stride, stride, blocks, ops.HeadDim, (float*)output.Row(row) + (long)head * ops.HeadDim);
+                ops._kernels.AttentionMerge(first + (long)head * blocks * stride, stride, blocks, ops.HeadDim, merged);
+                ops._kernels.Convert(DType.Float32, (byte*)merged, output.DType, output.Row(row) + (long)head * ops.HeadDim * output.DType.Size(), ops.HeadDim);
             }
         }
     }

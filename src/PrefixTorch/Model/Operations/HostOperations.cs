@@ -1,19 +1,19 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Configuration;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using TorchSharp;
 
 namespace PrefixTorch.Model.Operations;
 
 /// <summary>
-/// The operations for the CPU: kernels in C# where few rows meet the weights, libtorch's products where many do.
+/// The operations for the CPU: kernels in C#, and libtorch's for what many rows do besides.
 /// </summary>
 /// <remarks>
 /// <para>
-/// The residual stream is always fp32. In a step of few rows everything is, and weights are widened in registers. In a step of many rows,
-/// products run in bf16 where the weights are bf16 and the processor multiplies bf16; elsewhere in fp32, over blocks of weights widened
-/// as they are needed.
+/// The residual stream and what products give are always fp32. What products take is bf16 where the processor multiplies bf16 and the weights hold no
+/// more, in products by tiles of any number of rows; elsewhere it is fp32, with weights widened in registers for few rows and in blocks for many.
 /// </para>
 /// <para>In a step of few rows a row's bits depend on its own sequence alone.</para>
 /// </remarks>
@@ -27,7 +27,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private readonly KernelPool _pool;
     private readonly KernelSet _kernels;
     private readonly Arena _arena = new();
-    private readonly DType _manyDType;
+    private readonly DType _rowDType;
     private FlashAttention? _flash;
     private torch.jit.CompilationUnit? _products;
     private bool _usesTorch;
@@ -43,19 +43,21 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <param name="rotary">Its rope.</param>
     /// <param name="pool">The threads; not owned.</param>
     /// <param name="kernels">The kernels.</param>
-    /// <param name="manyDType">What products of many rows run in: bf16 (all matrices are bf16, and the processor multiplies it) or fp32.</param>
-    public HostOperations(LlamaConfig config, RotaryEmbedding rotary, KernelPool pool, KernelSet kernels, DType manyDType)
+    /// <param name="rowDType">What products take; see <see cref="RowDType"/>.</param>
+    public HostOperations(LlamaConfig config, RotaryEmbedding rotary, KernelPool pool, KernelSet kernels, DType rowDType)
     {
         _config = config;
         _rotary = rotary;
         _pool = pool;
         _kernels = kernels;
-        _manyDType = manyDType;
+        _rowDType = rowDType;
     }
 
-    /// <summary>What products of many rows run in for a model with these matrices, on this processor.</summary>
-    public static DType ManyDType(IEnumerable<WeightMatrix> matrices) =>
-        Cpu.HasBFloat16Arithmetic && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
+    /// <summary>What the products of a model with these matrices take: bf16 where tiles can be had and no matrix holds more, otherwise fp32.</summary>
+    public static DType RowDType(IEnumerable<WeightMatrix> matrices, KernelSet kernels) =>
+        kernels.Isa == Isa.Avx512 && TileCode.IsSupported && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
+
+    private bool UsesTiles => _rowDType == DType.BFloat16;
 
     private int Heads => _config.NumAttentionHeads;
 
@@ -101,8 +103,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public HostRows Norm(HostRows x, Vector weight)
     {
-        // Rows that go to a few-rows product stay fp32; so do the last rows of a long prefill, on their way to the head.
-        HostRows y = _arena.TakeRows(_step!.IsFew || x.Rows <= Step.FewRows ? DType.Float32 : _manyDType, x.Rows, x.Columns);
+        HostRows y = _arena.TakeRows(_rowDType, x.Rows, x.Columns);
         var job = new NormJob(_kernels, x, weight, (float)_config.RmsNormEps, y);
         ForRows(x.Rows, ref job);
         return y;
@@ -110,13 +111,13 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <inheritdoc/>
     public HostRows Linear(HostRows x, Linear linear) =>
-        _step!.IsFew || x.Rows <= Step.FewRows ? LinearOfFew(x, linear) : LinearOfMany(x, linear);
+        UsesTiles || _step!.IsFew || x.Rows <= Step.FewRows ? LinearByKernels(x, linear) : LinearOfMany(x, linear);
 
     /// <inheritdoc/>
     public void RopeAndAppend(HostRows queryKeyValue, int layer)
     {
         // Queries of many rows leave the row-major order: [H, T, D] for each sequence, as the fused kernel reads them.
-        _queries = _step!.IsFew ? null : _arena.Take((long)_step.Rows * Heads * HeadDim * queryKeyValue.DType.Size());
+        _queries = _step!.IsFew ? null : _arena.Take((long)_step.Rows * Heads * HeadDim * _rowDType.Size());
         var job = new RopeJob(this, queryKeyValue, layer);
         ForRows(_step.Rows, ref job);
     }
@@ -124,7 +125,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public HostRows Attend(HostRows queryKeyValue, int layer)
     {
-        HostRows output = _arena.TakeRows(queryKeyValue.DType, _step!.Rows, Heads * HeadDim);
+        HostRows output = _arena.TakeRows(_rowDType, _step!.Rows, Heads * HeadDim);
         if (_plan is AttentionPlan plan)
         {
             long stride = HeadDim + 2;
@@ -140,8 +141,8 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         foreach (StepSlice slice in _step.Slices)
         {
             using var scope = torch.NewDisposeScope();
-            long offset = (long)slice.FirstRow * Heads * HeadDim * queryKeyValue.DType.Size();
-            torch.Tensor query = NativeTensor.Over(_queries + offset, queryKeyValue.DType, Heads, slice.Count, HeadDim);
+            long offset = (long)slice.FirstRow * Heads * HeadDim * _rowDType.Size();
+            torch.Tensor query = NativeTensor.Over(_queries + offset, _rowDType, Heads, slice.Count, HeadDim);
             torch.Tensor to = NativeTensor.Over(output.Row(slice.FirstRow), output.DType, slice.Count, Heads, HeadDim);
             _flash.Attend(query, slice, layer, KvHeads, to);
         }
@@ -152,7 +153,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public HostRows SwiGlu(HostRows gateUp)
     {
-        HostRows y = _arena.TakeRows(gateUp.DType, gateUp.Rows, gateUp.Columns / 2);
+        HostRows y = _arena.TakeRows(_rowDType, gateUp.Rows, gateUp.Columns / 2);
         var job = new SwiGluJob(_kernels, gateUp, y);
         ForRows(gateUp.Rows, ref job);
         return y;
@@ -197,12 +198,33 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         _products?.Dispose();
     }
 
-    private HostRows LinearOfFew(HostRows x, Linear linear)
+    private HostRows LinearByKernels(HostRows x, Linear linear)
     {
         HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
+        if (UsesTiles)
+        {
+            var tiles = new TileJob(LayForTiles(x, linear.Parts[0].TileSource), linear, y);
+            _pool.Run(tiles.Blocks, ref tiles);
+            return y;
+        }
+
         var job = new LinearJob(_kernels, x, Encode(x, linear.Parts[0].Format), linear, y);
         _pool.Run(job.Blocks, ref job);
         return y;
+    }
+
+    // The rows as tiles meet weights of this kind; all parts of a product are quantized alike.
+    private HostRows LayForTiles(HostRows x, TileSource source)
+    {
+        if (!TileRows.NeedsEncoding(source, x.Columns))
+        {
+            return x;
+        }
+
+        HostRows laid = _arena.TakeRows(DType.BFloat16, x.Rows, TileRows.Elements(source, x.Columns));
+        var job = new LayJob(source, x, laid);
+        ForRows(x.Rows, ref job);
+        return laid;
     }
 
     // Steps of few rows need no libtorch: until the first of many, a program runs without having loaded it. The number of threads is the

@@ -1,0 +1,44 @@
+using System.Runtime.InteropServices;
+
+namespace PrefixTorch.Kernels.Tiles;
+
+/// <summary>What a tile's code is called with; the code reads the fields by their offsets.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct TileArguments
+{
+    /// <summary>The first of four rows of weights, at the K block's first element.</summary>
+    public byte* Weights;
+
+    /// <summary>Bytes from one row of weights to the next.</summary>
+    public long WeightPitch;
+
+    /// <summary>The first row of activations (bf16), at the same element.</summary>
+    public ushort* X;
+
+    /// <summary>Bytes from one row of activations to the next.</summary>
+    public long XPitch;
+
+    /// <summary>Whole steps: 32 elements, or in a grouped tile a block of 128.</summary>
+    public long Steps;
+
+    /// <summary>A bit for each element behind the last whole step.</summary>
+    public uint TailMask;
+
+    /// <summary>Whether the sums are added to what stands in <see cref="Y"/>, or replace it.</summary>
+    public uint Adds;
+
+    /// <summary>Four outputs of the first row.</summary>
+    public float* Y;
+
+    /// <summary>Bytes from one row of outputs to the next.</summary>
+    public long YPitch;
+
+    /// <summary>Weights that will be needed soon: the cache lines from here on are asked for, so many a step.</summary>
+    public byte* Ahead;
+
+    /// <summary>In a grouped tile: the first row's scales of the first block, four bf16.</summary>
+    public byte* Scales;
+
+    /// <summary>Bytes from one row's scales to the next's.</summary>
+    public long ScalePitch;
+}

@@ -1,0 +1,47 @@
+namespace PrefixTorch.Kernels.Tiles;
+
+/// <summary>The tiles' code, made when first needed and kept.</summary>
+/// <remarks>Safe to use from any thread.</remarks>
+internal static unsafe class TileCode
+{
+    /// <summary>Cache lines a step may ask for.</summary>
+    public static readonly int[] LinesAhead = [0, 1, 2, 4];
+
+    private static readonly Lock s_lock = new();
+    private static readonly nint[] s_codes = new nint[4 * (TileEmitter.MaxRows + 1) * 5];
+
+    /// <summary>Whether this machine multiplies bf16, and lets a program make code.</summary>
+    public static bool IsSupported { get; } = Cpu.HasBFloat16Arithmetic && Make(TileSource.BFloat16, 1, 4) != 0;
+
+    /// <summary>The code of a tile; see <see cref="TileEmitter.Emit"/>. A call takes about a microsecond, and needs no transition of the garbage collector.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get(TileSource source, int rows, int linesAhead)
+    {
+        nint code = Volatile.Read(ref s_codes[Index(source, rows, linesAhead)]);
+        if (code == 0)
+        {
+            code = Make(source, rows, linesAhead);
+            if (code == 0)
+            {
+                throw new PrefixTorchException("The system gave no more memory for machine code. Set PREFIXTORCH_ISA=avx2 to run without it.");
+            }
+        }
+
+        return (delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)code;
+    }
+
+    private static int Index(TileSource source, int rows, int linesAhead) => ((((int)source * (TileEmitter.MaxRows + 1)) + rows) * 5) + linesAhead;
+
+    private static nint Make(TileSource source, int rows, int linesAhead)
+    {
+        lock (s_lock)
+        {
+            ref nint code = ref s_codes[Index(source, rows, linesAhead)];
+            if (code == 0)
+            {
+                Volatile.Write(ref code, (nint)ExecutableMemory.Place(TileEmitter.Emit(source, rows, linesAhead)));
+            }
+
+            return code;
+        }
+    }
+}
