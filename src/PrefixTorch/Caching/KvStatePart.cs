@@ -121,7 +121,11 @@ internal sealed unsafe class KvStatePart : IDisposable
     {
         try
         {
-            Parallel.ForEach(_known, Verify);
+            Parallel.ForEach(_known, entry =>
+            {
+                MappedPages.Populate(File.Pointer(entry), entry.ByteCount);
+                Verify(entry);
+            });
         }
         catch (AggregateException e)
         {
