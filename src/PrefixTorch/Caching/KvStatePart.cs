@@ -121,11 +121,7 @@ internal sealed unsafe class KvStatePart : IDisposable
     {
         try
         {
-            Parallel.ForEach(_known, entry =>
-            {
-                MappedPages.Populate(File.Pointer(entry), entry.ByteCount);
-                Verify(entry);
-            });
+            Parallel.ForEach(_known, Verify);
         }
         catch (AggregateException e)
         {

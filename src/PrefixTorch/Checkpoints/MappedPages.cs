@@ -8,9 +8,6 @@ internal static unsafe partial class MappedPages
     // The same number on Linux and macOS.
     private const int WillNeed = 3;
 
-    // Linux from 5.14 on.
-    private const int PopulateRead = 22;
-
     /// <summary>
     /// Starts to read a range that will be used soon, and returns at once. Where pages lie far apart this is many times faster than
     /// to wait for one after another, each with its neighbours. A hint: without effect where the system has no such call.
@@ -21,19 +18,6 @@ internal static unsafe partial class MappedPages
         {
             nint start = (nint)pointer & ~(nint)(Environment.SystemPageSize - 1);
             _ = Advise((byte*)start, (nuint)(pointer + byteCount - (byte*)start), WillNeed);
-        }
-    }
-
-    /// <summary>
-    /// Makes a range's pages known to the process, reading what is not in memory yet: one call where every few pages would be a fault
-    /// of their own. A hint, as above.
-    /// </summary>
-    public static void Populate(byte* pointer, long byteCount)
-    {
-        if (byteCount > 0 && OperatingSystem.IsLinux())
-        {
-            nint start = (nint)pointer & ~(nint)(Environment.SystemPageSize - 1);
-            _ = Advise((byte*)start, (nuint)(pointer + byteCount - (byte*)start), PopulateRead);
         }
     }
 
