@@ -77,6 +77,7 @@ internal static class CommandLine
             new DetokenizeVerb(streams),
             new InspectVerb(streams),
             new LogitsVerb(streams),
+            new PerplexityVerb(streams),
         };
         foreach (Verb verb in root.Subcommands.Cast<Verb>())
         {

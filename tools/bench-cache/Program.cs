@@ -50,6 +50,8 @@ File.Delete(path);
 
 void Timed(string name, int repetitions, Action action, string? file = null)
 {
+    // What the first call in a process takes, compiling included, and what a warm one does.
+    double first = Seconds(action);
     for (int i = 0; i < 3; i++)
     {
         action();
@@ -58,7 +60,7 @@ void Timed(string name, int repetitions, Action action, string? file = null)
     double[] seconds = [.. Enumerable.Range(0, repetitions).Select(_ => Seconds(action)).Order()];
     double median = seconds[repetitions / 2];
     long bytes = new FileInfo(file ?? path).Length;
-    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $$"""{"bench":"{{name}}","n":2048,"bytes":{{bytes}},"median_s":{{median:F6}},"min_s":{{seconds[0]:F6}},"max_s":{{seconds[^1]:F6}},"GBps":{{bytes / median / 1e9:F2}}}"""));
+    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $$"""{"bench":"{{name}}","n":2048,"bytes":{{bytes}},"median_s":{{median:F6}},"min_s":{{seconds[0]:F6}},"max_s":{{seconds[^1]:F6}},"first_s":{{first:F6}},"GBps":{{bytes / median / 1e9:F2}}}"""));
 }
 
 void Value<T>(string name, int n, Func<T> action, Action<T> after, Action? before = null) => Measure(name, n, () =>

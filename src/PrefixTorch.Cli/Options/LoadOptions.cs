@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Verbs;
 using PrefixTorch.Generation;
 using PrefixTorch.Memory;
@@ -29,11 +30,14 @@ internal sealed class LoadOptions : ModelOptions
 
     public LoadOptions()
     {
-        DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", [.. s_dtypes.Keys, .. s_quantizations.Keys]);
+        DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", DTypeWords);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
     }
+
+    /// <summary>The words for how weights are held.</summary>
+    public static string[] DTypeWords => [.. s_dtypes.Keys, .. s_quantizations.Keys];
 
     /// <summary>Adds the option for verbs that choose tokens.</summary>
     public LoadOptions WithGenerationConfig()
@@ -72,6 +76,24 @@ internal sealed class LoadOptions : ModelOptions
         call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
         return llama;
     }
+
+    /// <summary>Loads a second model, on the same device and threads. The caller disposes it.</summary>
+    /// <param name="call">The command line.</param>
+    /// <param name="folder">Its folder or name; null: the first one's.</param>
+    /// <param name="dtype">How its weights are held, a value of <c>--dtype</c>; null: as stored.</param>
+    /// <param name="cancellation">Looked at between the parts.</param>
+    public Task<Llama> LoadOtherAsync(VerbCall call, string? folder, string? dtype, CancellationToken cancellation) =>
+        Llama.LoadAsync(
+            folder is null ? Folder(call) : ModelFolder.Resolve(folder),
+            new LlamaOptions
+            {
+                DType = s_dtypes.GetValueOrDefault(dtype ?? Auto),
+                Quantization = dtype is not null && s_quantizations.TryGetValue(dtype, out Quantization quantization) ? quantization : null,
+                KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : null,
+                Device = call.Get(Device) ?? "cpu",
+                Threads = call.Get(Threads),
+            },
+            cancellation);
 
     private static string Name(DType? dtype) => dtype?.ToString().ToLowerInvariant() ?? "as stored";
 }

@@ -66,7 +66,7 @@ internal static unsafe class KvStateReader
         DType theirs = part.Header.Layout.DType, ours = host.Layout.DType;
         if (theirs != ours && !options.Convert && part.Header.Quantization == KvQuantization.None)
         {
-            throw new KvStateException(part.Path, $"the state holds keys and values as {theirs.Name()}, the model as {ours.Name()}: load the model with that KV dtype (--kv-dtype {theirs.Name()}), or ask for a conversion.");
+            throw new KvStateException(part.Path, $"the state holds keys and values as {theirs.Name()}, the model as {ours.Name()}: load the model with that KV dtype (--kv-dtype {theirs.Name()}), or ask for a conversion (--convert).");
         }
     }
 

@@ -1,8 +1,12 @@
 using System.Collections.Concurrent;
 using PrefixTorch.Caching;
+using PrefixTorch.Kernels;
 using PrefixTorch.Model;
 
 namespace PrefixTorch.Generation;
+
+/// <summary>The forward pass: writes the logits of the step's logit rows, <c>[rows, V]</c>.</summary>
+internal delegate void ForwardPass(Step step, Span<float> logits, CancellationToken cancellation);
 
 /// <summary>
 /// The one thread that runs the model. Sequences join and leave between steps; each step takes tokens of as many as there are: decoding ones
@@ -14,7 +18,8 @@ namespace PrefixTorch.Generation;
 /// </remarks>
 internal sealed class Engine : IDisposable
 {
-    private readonly Func<Step, CancellationToken, float[]> _forward;
+    private readonly ForwardPass _forward;
+    private readonly KernelPool _pool;
     private readonly int _vocabulary;
     private readonly int _chunk;
     private readonly ConcurrentQueue<SequenceRun[]> _arrived = new();
@@ -22,15 +27,18 @@ internal sealed class Engine : IDisposable
     private readonly SemaphoreSlim _signal = new(0);
     private readonly List<SequenceRun> _running = [];
     private readonly Thread _thread;
+    private float[] _logits = [];
     private volatile bool _stop;
 
     /// <summary>Starts the thread.</summary>
-    /// <param name="forward">The forward pass: a step to the logits of its logit rows.</param>
+    /// <param name="forward">The forward pass.</param>
+    /// <param name="pool">The threads that share out the choosing of tokens.</param>
     /// <param name="vocabulary">Logits of a row (V).</param>
     /// <param name="chunk">Tokens of a sequence in one step at most, and the grid of positions that chunks lie on.</param>
-    public Engine(Func<Step, CancellationToken, float[]> forward, int vocabulary, int chunk)
+    public Engine(ForwardPass forward, KernelPool pool, int vocabulary, int chunk)
     {
         _forward = forward;
+        _pool = pool;
         _vocabulary = vocabulary;
         _chunk = chunk;
         _thread = new Thread(Run) { IsBackground = true, Name = "PrefixTorch engine" };
@@ -92,7 +100,8 @@ internal sealed class Engine : IDisposable
         using KvAppend append = cache.BeginAppend(ids, origins);
         int first = Math.Clamp(firstLogits, 0, ids.Length - 1);
         int[] rows = [.. Enumerable.Range(first, ids.Length - first)];
-        float[] logits = _forward(new Step([append], ids.ToArray(), rows), cancellation);
+        var logits = new float[rows.Length * (long)_vocabulary];
+        _forward(new Step([append], ids.ToArray(), rows), logits, cancellation);
         append.Commit(logits[^_vocabulary..]);
         return logits;
     }
@@ -132,6 +141,7 @@ internal sealed class Engine : IDisposable
 
     private void Admit(SequenceRun[] runs)
     {
+        List<Choice> choices = [];
         foreach (SequenceRun run in runs)
         {
             if (run.Cancellation.IsCancellationRequested)
@@ -140,14 +150,16 @@ internal sealed class Engine : IDisposable
             }
             else if (run.Waiting == 0)
             {
-                Guard(run, run.Choose);
-            }
-
-            if (!run.IsDone)
-            {
-                _running.Add(run);
+                Guard(run, run.Arrive);
+                if (!run.IsDone)
+                {
+                    choices.Add(new Choice(run, run.Cache.Logits));
+                }
             }
         }
+
+        Choose(choices);
+        _running.AddRange(runs.Where(run => !run.IsDone));
     }
 
     private void StepAll()
@@ -208,15 +220,31 @@ internal sealed class Engine : IDisposable
 
             // A step can be given up in the middle only if nobody else is in it.
             CancellationToken cancellation = parts.Count == 1 ? parts[0].Run.Cancellation : default;
-            float[] logits = _forward(new Step(appends, [.. ids], [.. logitRows]), cancellation);
-            int row = 0;
+            Memory<float> logits = Logits(logitRows.Count);
+            _forward(new Step(appends, [.. ids], [.. logitRows]), logits.Span, cancellation);
+            List<Choice> choices = [];
             for (int i = 0; i < parts.Count; i++)
             {
                 (SequenceRun run, int count) = parts[i];
-                float[]? last = run.IsLast(count) ? logits[(row * _vocabulary)..(++row * _vocabulary)] : null;
-                appends[i].Commit(last);
+                if (!run.IsLast(count))
+                {
+                    appends[i].Commit(null);
+                    Guard(run, () => run.Advance(count));
+                    continue;
+                }
+
+                // Half a megabyte is kept only where nothing is chosen from it at once.
+                Memory<float> row = logits[.._vocabulary];
+                logits = logits[_vocabulary..];
+                appends[i].Commit(run.Chooses ? null : row.ToArray());
                 Guard(run, () => run.Advance(count));
+                if (!run.IsDone)
+                {
+                    choices.Add(new Choice(run, row));
+                }
             }
+
+            Choose(choices);
         }
         catch (OperationCanceledException) when (parts.Count == 1 && parts[0].Run.Cancellation.IsCancellationRequested)
         {
@@ -230,6 +258,26 @@ internal sealed class Engine : IDisposable
         {
             appends.ForEach(append => append.Dispose());
         }
+    }
+
+    // The memory is used again at every step: at 128k logits a row it would be a burden for the garbage collector.
+    private Memory<float> Logits(int rows)
+    {
+        int count = checked(rows * _vocabulary);
+        if (_logits.Length < count)
+        {
+            _logits = new float[count];
+        }
+
+        return _logits.AsMemory(0, count);
+    }
+
+    // Passes over the whole vocabulary, many times a step: all threads share them out. What a sequence draws depends on itself alone.
+    private void Choose(List<Choice> choices)
+    {
+        var job = new ChoiceJob(choices);
+        _pool.Run(choices.Count, ref job);
+        choices.ForEach(choice => Guard(choice.Run, choice.Run.Accept));
     }
 
     // An error of one sequence (logits that are not numbers, a processor of the caller's) is not another's.
@@ -269,5 +317,14 @@ internal sealed class Engine : IDisposable
             _running.ForEach(run => run.Fail(closed));
             _running.Clear();
         }
+    }
+
+    /// <summary>A sequence that is to choose its next token, and the logits to choose by.</summary>
+    private readonly record struct Choice(SequenceRun Run, ReadOnlyMemory<float> Logits);
+
+    /// <summary>A token for each sequence; a block is one of them.</summary>
+    private readonly struct ChoiceJob(List<Choice> choices) : IBlockJob
+    {
+        public void Run(int block) => choices[block].Run.Choose(choices[block].Logits.Span);
     }
 }

@@ -232,7 +232,9 @@ public sealed partial class Llama
         return plan;
     }
 
-    private void CheckIds(int[] ids, int before)
+    private void CheckIds(int[] ids, int before) => CheckIds(ids, before, Config.MaxPositionEmbeddings);
+
+    private void CheckIds(int[] ids, int before, int context)
     {
         foreach (int id in ids)
         {
@@ -242,9 +244,9 @@ public sealed partial class Llama
             }
         }
 
-        if (before + ids.Length > Config.MaxPositionEmbeddings)
+        if (before + ids.Length > context)
         {
-            throw new PrefixTorchException($"The prompt has {before + ids.Length} tokens and the model's context is {Config.MaxPositionEmbeddings}: shorten the prompt.");
+            throw new PrefixTorchException($"The prompt has {before + ids.Length} tokens and the model's context is {context}: shorten the prompt.");
         }
     }
 

@@ -65,24 +65,24 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
         RopeFrequencies rope = RopeFrequencies.Compute(config);
         var rotary = new RotaryEmbedding(rope.InverseFrequencies.ToArray(), rope.AttentionScaling);
-        Func<Step, CancellationToken, float[]> forward;
+        ForwardPass forward;
         if (_device is null)
         {
             DType rows = HostOperations.RowDType(_model.Matrices, KernelSet.Current);
             var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, rows);
             Arithmetic = $"{rows.Name()} products, {Cpu.Description}";
-            forward = (step, cancellation) => _model.Forward(operations, step, cancellation: cancellation);
+            forward = (step, logits, cancellation) => _model.Forward(operations, step, logits, null, cancellation);
             _operations = operations;
         }
         else
         {
             var operations = new TorchOperations(config, rotary, _device, held);
             Arithmetic = $"{held.Name()} on {_device}";
-            forward = (step, cancellation) => _model.Forward(operations, step, cancellation: cancellation);
+            forward = (step, logits, cancellation) => _model.Forward(operations, step, logits, null, cancellation);
             _operations = operations;
         }
 
-        _engine = new Engine(forward, config.VocabSize, options.PrefillChunk);
+        _engine = new Engine(forward, _pool, config.VocabSize, options.PrefillChunk);
     }
 
     /// <summary>The folder the model was loaded from.</summary>

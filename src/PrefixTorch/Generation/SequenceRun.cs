@@ -1,4 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
+using System.Text;
 using System.Threading.Channels;
 using PrefixTorch.Caching;
 using PrefixTorch.Sampling;
@@ -11,7 +14,7 @@ namespace PrefixTorch.Generation;
 /// record of a generation.
 /// </summary>
 /// <remarks>
-/// Owns <see cref="Cache"/> until the outcome is taken. Everything but reading <see cref="Tokens"/> and <see cref="Outcome"/> happens on the engine thread. Tokens leave
+/// Owns <see cref="Cache"/> until the outcome is taken. Everything but reading <see cref="Tokens"/> and <see cref="Outcome"/>, and <see cref="Choose"/>, happens on the engine thread. Tokens leave
 /// through a channel without bound, so that a slow reader stalls nobody.
 /// </remarks>
 internal sealed class SequenceRun
@@ -31,8 +34,9 @@ internal sealed class SequenceRun
     private readonly string? _note;
     private int[] _ids;
     private TokenOrigin[] _origins;
-    private float[]? _scratch;
-    private string _text = "";
+    private readonly StringBuilder _text = new();
+    private SampledToken _chosen;
+    private ExceptionDispatchInfo? _choiceFailed;
     private long _prefilled;
     private long _firstToken;
     private long _lastToken;
@@ -110,7 +114,7 @@ internal sealed class SequenceRun
     public int[] PromptIds => [.. _all.Take(_promptLength)];
 
     /// <summary>Generated text so far.</summary>
-    public string Text => _text;
+    public string Text => _text.ToString();
 
     /// <summary>Whether nothing is left to do.</summary>
     public bool IsDone { get; private set; }
@@ -136,7 +140,10 @@ internal sealed class SequenceRun
     /// <summary>Whether these are the last tokens before something is chosen, so that their logits are wanted.</summary>
     public bool IsLast(int count) => count == _ids.Length;
 
-    /// <summary>Takes note of computed tokens; chooses the next token where the logits are known.</summary>
+    /// <summary>Whether a token is chosen as soon as the logits after the last one are known.</summary>
+    public bool Chooses => _options is GenerationOptions options && _all.Count - _promptLength < options.MaxNewTokens && _all.Count < _contextLength;
+
+    /// <summary>Takes note of computed tokens.</summary>
     public void Advance(int count)
     {
         _ids = _ids[count..];
@@ -148,30 +155,76 @@ internal sealed class SequenceRun
 
         if (_ids.Length == 0)
         {
-            Choose();
+            Arrive();
         }
     }
 
-    /// <summary>Chooses from the logits after the last token, or ends the run where there is nothing to choose.</summary>
-    public void Choose()
+    /// <summary>Takes note that the logits after the last token are known; ends the run where nothing is chosen by them.</summary>
+    public void Arrive()
     {
         if (_prefilled == 0)
         {
             _prefilled = Stopwatch.GetTimestamp();
         }
 
-        if (_options is not GenerationOptions options || _all.Count - _promptLength >= options.MaxNewTokens || _all.Count >= _contextLength)
+        if (!Chooses)
         {
             Finish(FinishReason.Length);
-            return;
+        }
+    }
+
+    /// <summary>Chooses the next token, on any thread while the engine's waits; <see cref="Accept"/> follows on the engine's.</summary>
+    public void Choose(ReadOnlySpan<float> logits)
+    {
+        try
+        {
+            _chosen = _sampler!.Sample(logits, CollectionsMarshal.AsSpan(_all), _run!.PromptLength, _all.Count);
+        }
+        catch (Exception e)
+        {
+            _choiceFailed = ExceptionDispatchInfo.Capture(e);
+        }
+    }
+
+    /// <summary>Takes the chosen token, or throws what choosing threw.</summary>
+    public void Accept()
+    {
+        _choiceFailed?.Throw();
+        GenerationOptions options = _options!;
+        SampledToken sampled = _chosen;
+        _lastToken = Stopwatch.GetTimestamp();
+        _firstToken = _firstToken == 0 ? _lastToken : _firstToken;
+        _all.Add(sampled.Id);
+        Cache.AddPending(sampled.Id, TokenOrigin.Generated, _run);
+        _ids = [sampled.Id];
+        _origins = [TokenOrigin.Generated];
+
+        string text = _stops.Add(_detokenizer?.Add(sampled.Id) ?? "");
+        FinishReason? reason =
+            _stops.IsStopped ? FinishReason.Stop
+            : options.EosTokenIds!.Contains(sampled.Id) ? FinishReason.Eos
+            : _all.Count - _promptLength >= options.MaxNewTokens || _all.Count >= _contextLength ? FinishReason.Length
+            : null;
+        if (reason is not null and not FinishReason.Stop)
+        {
+            // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
+            text += _stops.Add(_detokenizer?.Flush() ?? "");
+            reason = _stops.IsStopped ? FinishReason.Stop : reason;
+            text += _stops.Flush();
         }
 
-        // The cache shares its logits with its clones; the sampler works on a copy.
-        float[] logits = Cache.Logits!;
-        _scratch ??= new float[logits.Length];
-        logits.CopyTo(_scratch, 0);
-        SampledToken sampled = _sampler!.Sample(_scratch, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_all), _run!.PromptLength, _all.Count);
-        Accept(sampled, options);
+        _text.Append(text);
+        var token = new Token(sampled.Id, text, sampled.LogProb)
+        {
+            TopLogProbs = options.LogProbs > 0 ? _sampler!.TopLogProbs : null,
+            FinishReason = reason,
+            Report = reason is null ? null : Report(),
+        };
+        _tokens.Writer.TryWrite(token);
+        if (reason is FinishReason ended)
+        {
+            Finish(ended);
+        }
     }
 
     /// <summary>Ends the run.</summary>
@@ -212,41 +265,4 @@ internal sealed class SequenceRun
     }
 
     private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
-
-    private void Accept(SampledToken sampled, GenerationOptions options)
-    {
-        _lastToken = Stopwatch.GetTimestamp();
-        _firstToken = _firstToken == 0 ? _lastToken : _firstToken;
-        _all.Add(sampled.Id);
-        Cache.AddPending(sampled.Id, TokenOrigin.Generated, _run);
-        _ids = [sampled.Id];
-        _origins = [TokenOrigin.Generated];
-
-        string text = _stops.Add(_detokenizer?.Add(sampled.Id) ?? "");
-        FinishReason? reason =
-            _stops.IsStopped ? FinishReason.Stop
-            : options.EosTokenIds!.Contains(sampled.Id) ? FinishReason.Eos
-            : _all.Count - _promptLength >= options.MaxNewTokens || _all.Count >= _contextLength ? FinishReason.Length
-            : null;
-        if (reason is not null and not FinishReason.Stop)
-        {
-            // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
-            text += _stops.Add(_detokenizer?.Flush() ?? "");
-            reason = _stops.IsStopped ? FinishReason.Stop : reason;
-            text += _stops.Flush();
-        }
-
-        _text += text;
-        var token = new Token(sampled.Id, text, sampled.LogProb)
-        {
-            TopLogProbs = options.LogProbs > 0 ? _sampler!.TopLogProbs : null,
-            FinishReason = reason,
-            Report = reason is null ? null : Report(),
-        };
-        _tokens.Writer.TryWrite(token);
-        if (reason is FinishReason ended)
-        {
-            Finish(ended);
-        }
-    }
 }

@@ -40,6 +40,19 @@ internal sealed class LlamaModel(LlamaConfig config, WeightMatrix embedTokens, D
     /// <exception cref="OperationCanceledException">Cancelled; nothing is committed.</exception>
     public float[] Forward<TRows>(IOperations<TRows> ops, Step step, Action<int, float[]>? observe = null, CancellationToken cancellation = default)
     {
+        var logits = new float[step.LogitRows.Length * (long)Config.VocabSize];
+        Forward(ops, step, logits, observe, cancellation);
+        return logits;
+    }
+
+    /// <summary>One forward pass, whose logits go to memory that is there already.</summary>
+    /// <param name="ops">How the arithmetic is done.</param>
+    /// <param name="step">What is computed.</param>
+    /// <param name="logits">Takes the logits of the step's logit rows, <c>[rows, V]</c>, fp32, row-major.</param>
+    /// <param name="observe">As above.</param>
+    /// <param name="cancellation">Looked at between layers.</param>
+    public void Forward<TRows>(IOperations<TRows> ops, Step step, Span<float> logits, Action<int, float[]>? observe, CancellationToken cancellation)
+    {
         using (ops.Begin(step))
         {
             TRows hidden = ops.Embed(EmbedTokens);
@@ -53,13 +66,13 @@ internal sealed class LlamaModel(LlamaConfig config, WeightMatrix embedTokens, D
 
             if (step.LogitRows.Length == 0)
             {
-                return [];
+                return;
             }
 
             // Only the rows that somebody asked for meet the head: it is the largest matrix of a small model.
             TRows last = ops.Norm(ops.Select(hidden, step.LogitRows), Norm);
             observe?.Invoke(Layers.Count + 1, ops.Read(last));
-            return ops.Read(ops.Linear(last, Head));
+            ops.Read(ops.Linear(last, Head), logits);
         }
     }
 

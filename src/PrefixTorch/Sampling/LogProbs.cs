@@ -17,6 +17,33 @@ public static class LogProbs
         return Top(logits, count, Scores.LogSumExp(logits, CheckedMax(logits)), new SamplingScratch());
     }
 
+    /// <summary>The most likely token; the lowest id where several are.</summary>
+    public static int Best(ReadOnlySpan<float> logits) => logits.IndexOf(CheckedMax(logits));
+
+    /// <summary>
+    /// The Kullback–Leibler distance, in nats, from the distribution of <paramref name="from"/> to that of <paramref name="to"/>: what is lost by taking the
+    /// second for the first. Infinite where the second forbids what the first does not.
+    /// </summary>
+    public static double Divergence(ReadOnlySpan<float> from, ReadOnlySpan<float> to)
+    {
+        if (from.Length != to.Length)
+        {
+            throw new ArgumentException($"The rows have {from.Length} and {to.Length} logits: both must be of one vocabulary.", nameof(to));
+        }
+
+        // In double throughout: near distributions differ in the last places of their logits.
+        double fromMax = CheckedMax(from), toMax = CheckedMax(to), fromSum = 0, toSum = 0, weighted = 0;
+        for (int id = 0; id < from.Length; id++)
+        {
+            double mass = Math.Exp(from[id] - fromMax);
+            fromSum += mass;
+            toSum += Math.Exp(to[id] - toMax);
+            weighted += mass == 0 ? 0 : mass * ((double)from[id] - to[id]);
+        }
+
+        return Math.Max(0, weighted / fromSum - (fromMax + Math.Log(fromSum)) + toMax + Math.Log(toSum));
+    }
+
     internal static SampledToken[] Top(ReadOnlySpan<float> logits, int count, double logSumExp, SamplingScratch scratch)
     {
         ReadOnlySpan<ulong> keys = TopSelection.Take(logits, count, scratch);

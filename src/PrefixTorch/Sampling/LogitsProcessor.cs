@@ -2,7 +2,7 @@ namespace PrefixTorch.Sampling;
 
 /// <summary>
 /// Changes scores before a token is chosen: penalties, bans, cuts. One object serves many sequences, so it keeps nothing
-/// about any of them between calls: what it needs to know is in the context.
+/// about any of them between calls, and may be called for several of them at once, from several threads: what it needs to know is in the context.
 /// </summary>
 public abstract class LogitsProcessor
 {

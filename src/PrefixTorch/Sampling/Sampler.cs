@@ -1,7 +1,7 @@
 namespace PrefixTorch.Sampling;
 
 /// <summary>
-/// Chooses the tokens of one sequence. Not thread-safe; the memory it works in is used again at every token.
+/// Chooses the tokens of one sequence. Used by one thread at a time; the memory it works in is used again at every token.
 /// </summary>
 /// <remarks>
 /// A draw is a function of seed, branch and position: samples differ by branch, repeat exactly, and do not depend on what else
@@ -45,12 +45,12 @@ public sealed class Sampler
     public static ulong RandomSeed() => (ulong)Random.Shared.NextInt64(1L << 53);
 
     /// <summary>Chooses the next token.</summary>
-    /// <param name="logits">The model's scores for it, one for each id. They are overwritten where processors are in use.</param>
+    /// <param name="logits">The model's scores for it, one for each id. They stay as they are.</param>
     /// <param name="ids">Prompt and generated ids so far.</param>
     /// <param name="promptLength">How many of them are the prompt.</param>
     /// <param name="position">The place of the new token in its sequence: what tells this draw from the branch's others.</param>
     /// <exception cref="PrefixTorchException">A logit is not a number, or every token is forbidden.</exception>
-    public SampledToken Sample(Span<float> logits, ReadOnlySpan<int> ids, int promptLength, long position)
+    public SampledToken Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> ids, int promptLength, long position)
     {
         float max = LogProbs.CheckedMax(logits);
         double logSumExp = Scores.LogSumExp(logits, max);
@@ -59,19 +59,18 @@ public sealed class Sampler
             TopLogProbs = LogProbs.Top(logits, _logProbs, logSumExp, _scratch);
         }
 
-        if (_processors.Count == 0)
+        ReadOnlySpan<float> scores = logits;
+        if (_processors.Count > 0)
         {
-            int chosen = IsGreedy ? logits.IndexOf(max) : Draw(logits, max, position);
-            return new SampledToken(chosen, (float)(logits[chosen] - logSumExp));
+            Span<float> processed = _scratch.Scores(logits.Length);
+            logits.CopyTo(processed);
+            _processors.Process(processed, new LogitsContext(ids, promptLength, _scratch));
+            max = LogProbs.CheckedMax(processed);
+            scores = processed;
         }
 
-        // The token's own logit is needed after the processors have overwritten it.
-        Span<float> raw = _scratch.RawLogits(logits.Length);
-        logits.CopyTo(raw);
-        _processors.Process(logits, new LogitsContext(ids, promptLength, _scratch));
-        max = LogProbs.CheckedMax(logits);
-        int id = IsGreedy ? logits.IndexOf(max) : Draw(logits, max, position);
-        return new SampledToken(id, (float)(raw[id] - logSumExp));
+        int id = IsGreedy ? scores.IndexOf(max) : Draw(scores, max, position);
+        return new SampledToken(id, (float)(logits[id] - logSumExp));
     }
 
     private int Draw(ReadOnlySpan<float> scores, float max, long position)

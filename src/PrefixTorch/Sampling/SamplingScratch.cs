@@ -4,7 +4,8 @@ namespace PrefixTorch.Sampling;
 internal sealed class SamplingScratch
 {
     private float[] _floats = [];
-    private float[] _rawLogits = [];
+    private float[] _scores = [];
+    private float[] _ranks = [];
     private ulong[] _keys = [];
     private double[] _sums = [];
     private int[] _counts = [];
@@ -12,8 +13,11 @@ internal sealed class SamplingScratch
     /// <summary>Room for <paramref name="length"/> floats, their content undefined.</summary>
     public Span<float> Floats(int length) => Room(ref _floats, length);
 
-    /// <summary>Room for a copy of the raw logits, which processors do not use.</summary>
-    public Span<float> RawLogits(int length) => Room(ref _rawLogits, length);
+    /// <summary>Room for the scores that processors change, which they take for nothing else.</summary>
+    public Span<float> Scores(int length) => Room(ref _scores, length);
+
+    /// <summary>Room for <paramref name="length"/> floats more, their content undefined.</summary>
+    public Span<float> Ranks(int length) => Room(ref _ranks, length);
 
     /// <summary>Room for <paramref name="length"/> sort keys, their content undefined.</summary>
     public Span<ulong> Keys(int length) => Room(ref _keys, length);

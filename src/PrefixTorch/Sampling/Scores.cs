@@ -16,6 +16,9 @@ internal static class Scores
 
     private const int Lanes = 8;
 
+    // Its exponential is the smallest ordinary number.
+    private const float Smallest = -87.33654f;
+
     /// <summary>The largest score; NaN where any score is NaN.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static float Max(ReadOnlySpan<float> scores)
@@ -55,7 +58,7 @@ internal static class Scores
         int i = 0;
         for (; i <= scores.Length - Lanes; i += Lanes)
         {
-            (Vector256<double> a, Vector256<double> b) = Vector256.Widen(Vector256.Exp(Load(ref first, i) - shift));
+            (Vector256<double> a, Vector256<double> b) = Vector256.Widen(Exp(Load(ref first, i) - shift));
             low += a;
             high += b;
         }
@@ -63,7 +66,7 @@ internal static class Scores
         double sum = Vector256.Sum(low + high);
         for (; i < scores.Length; i++)
         {
-            sum += MathF.Exp(scores[i] - max);
+            sum += Exp(Vector256.Create(scores[i] - max))[0];
         }
 
         return sum;
@@ -88,7 +91,7 @@ internal static class Scores
             int i = start;
             for (; i <= end - Lanes; i += Lanes)
             {
-                Vector256<float> exp = Vector256.Exp(Load(ref first, i) - shift);
+                Vector256<float> exp = Exp(Load(ref first, i) - shift);
                 exp.StoreUnsafe(ref target, (nuint)i);
                 (Vector256<double> a, Vector256<double> b) = Vector256.Widen(exp);
                 low += a;
@@ -98,7 +101,7 @@ internal static class Scores
             double sum = Vector256.Sum(low + high);
             for (; i < end; i++)
             {
-                sum += exponentials[i] = MathF.Exp(scores[i] - max);
+                sum += exponentials[i] = Exp(Vector256.Create(scores[i] - max))[0];
             }
 
             sums[block] = sum;
@@ -154,6 +157,28 @@ internal static class Scores
         {
             scores[i] = scores[i] < least ? float.NegativeInfinity : scores[i];
         }
+    }
+
+    /// <summary>
+    /// The exponentials of numbers that are not positive, to 1e-7 of each; zero where that would be no ordinary number. Products and sums are rounded
+    /// apart, whatever the machine could do at once: the same bits everywhere.
+    /// </summary>
+    /// <remarks>Written out: what <see cref="Vector256"/> has is a call, which is slow until the runtime has found out that it matters.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector256<float> Exp(Vector256<float> x)
+    {
+        // x = n ln 2 + r with |r| at most half of ln 2, which is taken in two parts (Cody and Waite); then Cephes' polynomial for exp(r).
+        Vector256<float> clamped = Vector256.Max(x, Vector256.Create(Smallest));
+        Vector256<float> n = Vector256.Floor(clamped * Vector256.Create(1.44269504f) + Vector256.Create(0.5f));
+        Vector256<float> r = clamped - n * Vector256.Create(0.693359375f) - n * Vector256.Create(-2.12194440e-4f);
+        Vector256<float> sum = r * Vector256.Create(1.9875691500e-4f) + Vector256.Create(1.3981999507e-3f);
+        sum = sum * r + Vector256.Create(8.3334519073e-3f);
+        sum = sum * r + Vector256.Create(4.1665795894e-2f);
+        sum = sum * r + Vector256.Create(1.6666665459e-1f);
+        sum = sum * r + Vector256.Create(5.0000001201e-1f);
+        sum = sum * r * r + r + Vector256<float>.One;
+        Vector256<float> power = ((Vector256.ConvertToInt32Native(n) + Vector256.Create(127)) << 23).AsSingle();
+        return Vector256.GreaterThan(x, Vector256.Create(Smallest)) & (sum * power);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

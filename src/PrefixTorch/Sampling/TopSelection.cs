@@ -15,6 +15,32 @@ internal static class TopSelection
     /// <remarks>The result lies in the scratch: it is good until the scratch's keys are used again.</remarks>
     public static ReadOnlySpan<ulong> Take(ReadOnlySpan<float> scores, int k, SamplingScratch scratch)
     {
+        Span<ulong> top = Gather(scores, k, scratch);
+        SortDescending(top);
+        return top;
+    }
+
+    /// <summary>The k-th highest score; null where fewer than k are allowed.</summary>
+    public static float? Last(ReadOnlySpan<float> scores, int k, SamplingScratch scratch)
+    {
+        Span<ulong> top = Gather(scores, k, scratch);
+        if (top.Length < k)
+        {
+            return null;
+        }
+
+        ulong last = ulong.MaxValue;
+        foreach (ulong key in top)
+        {
+            last = Math.Min(last, key);
+        }
+
+        return Score(last);
+    }
+
+    // The k largest keys, in no order.
+    private static Span<ulong> Gather(ReadOnlySpan<float> scores, int k, SamplingScratch scratch)
+    {
         k = Math.Min(k, scores.Length);
         if (k == 0)
         {
@@ -58,9 +84,7 @@ internal static class TopSelection
             count = k;
         }
 
-        Span<ulong> top = keys[..count];
-        SortDescending(top);
-        return top;
+        return keys[..count];
     }
 
     /// <summary>The score in a key.</summary>

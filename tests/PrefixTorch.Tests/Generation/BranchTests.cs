@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Sampling;
 using PrefixTorch.Tests.Caching;
 
 namespace PrefixTorch.Tests.Generation;
@@ -33,6 +34,37 @@ public sealed class BranchTests
                 Assert.Equal(alone.Report.Usage, branch.Report.Usage);
             }
         }
+    }
+
+    [Fact]
+    public async Task TokensDoNotDependOnTheNumberOfThreads()
+    {
+        GenerationOptions options = new() { Temperature = 0.9f, TopP = 0.95f, Seed = 7, MaxNewTokens = 12, NumReturnSequences = 6, LogProbs = 2 };
+        List<string> results = [];
+        foreach (int threads in new[] { 1, 3 })
+        {
+            using Llama llama = await Llama.LoadAsync(Repository.TinyTolstoy, new() { Threads = threads }, Cancellation);
+            using KvCache prefix = await llama.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+            Continuation[] branches = await llama.GenerateBranchesAsync(prefix, ["", " and"], options, cancellationToken: Cancellation);
+            results.Add(string.Join('\n', branches.SelectMany(branch => branch.Tokens).Select(token => $"{token.Id} {token.LogProb:R} {string.Join(' ', token.TopLogProbs!)}")));
+            Array.ForEach(branches, branch => branch.Dispose());
+        }
+
+        Assert.Equal(results[0], results[1]);
+    }
+
+    [Fact]
+    public async Task AStepOfBranchesDoesNotAllocateTheirLogits()
+    {
+        // With one thread a processor runs on the engine's, and sees what that has allocated from step to step.
+        using Llama llama = await Llama.LoadAsync(Repository.TinyTolstoy, new() { Threads = 1 }, Cancellation);
+        using KvCache prefix = await llama.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        var allocations = new Allocations();
+        GenerationOptions options = new() { Greedy = true, IgnoreEos = true, MaxNewTokens = 12, NumReturnSequences = 8, LogitsProcessors = [allocations] };
+        Array.ForEach(await llama.GenerateBranchesAsync(prefix, [""], options, cancellationToken: Cancellation), branch => branch.Dispose());
+        long[] steps = [.. allocations.Seen.Chunk(8).Select(step => step[0])];
+        Assert.Equal(12, steps.Length);
+        Assert.InRange(steps.Zip(steps.Skip(1), (before, after) => after - before).Min(), 1, 8 * llama.Config.VocabSize * sizeof(float) / 2);
     }
 
     [Fact]
@@ -214,5 +246,12 @@ public sealed class BranchTests
             using Continuation one = await Tolstoy.Fp32.ContinueAsync(prefix, suffix, s_sampled, cancellationToken: Cancellation);
             return one.Ids;
         }
+    }
+
+    private sealed class Allocations : LogitsProcessor
+    {
+        public List<long> Seen { get; } = [];
+
+        public override void Process(Span<float> scores, LogitsContext context) => Seen.Add(GC.GetAllocatedBytesForCurrentThread());
     }
 }

@@ -37,7 +37,7 @@ public class SamplerTests
     {
         double logSum = Math.Log(s_logits.Sum(logit => Math.Exp(logit)));
         var sampler = new Sampler(new() { Seed = 5, SuppressTokens = [2] }, logProbs: 3);
-        sampler.Sample([.. s_logits], [], 0, 0);
+        sampler.Sample(s_logits, [], 0, 0);
         Assert.Equal([2, 7, 3], sampler.TopLogProbs.Select(token => token.Id));
         Assert.Equal(2 - logSum, sampler.TopLogProbs[0].LogProb, 6);
         Assert.Equal(sampler.TopLogProbs, LogProbs.Top(s_logits, 3));
@@ -80,8 +80,8 @@ public class SamplerTests
         var one = new Sampler(new() { Seed = 11, TopP = 0.9f }, branch: 2);
         var two = new Sampler(new() { Seed = 11, TopP = 0.9f }, branch: 2);
         float[] logits = Normal(2, 2_000);
-        int[] forward = [.. Enumerable.Range(0, 50).Select(position => one.Sample([.. logits], [], 0, position).Id)];
-        int[] backward = [.. Enumerable.Range(0, 50).Reverse().Select(position => two.Sample([.. logits], [], 0, position).Id)];
+        int[] forward = [.. Enumerable.Range(0, 50).Select(position => one.Sample(logits, [], 0, position).Id)];
+        int[] backward = [.. Enumerable.Range(0, 50).Reverse().Select(position => two.Sample(logits, [], 0, position).Id)];
         Assert.Equal(forward, backward.Reverse());
         Assert.True(forward.Distinct().Count() > 10);
     }
@@ -104,7 +104,7 @@ public class SamplerTests
         Assert.NotEqual(first.Seed, new Sampler(new SamplingOptions()).Seed);
         for (int position = 0; position < 20; position++)
         {
-            Assert.Equal(first.Sample([.. logits], [], 0, position), again.Sample([.. logits], [], 0, position));
+            Assert.Equal(first.Sample(logits, [], 0, position), again.Sample(logits, [], 0, position));
         }
     }
 
@@ -145,18 +145,17 @@ public class SamplerTests
     public void ATokenInTheCommonCasesAllocatesNothing()
     {
         var sampler = new Sampler(new() { Seed = 1, Temperature = 0.8f, TopK = 50, TopP = 0.95f, MinP = 0.01f, RepetitionPenalty = 1.1f, FrequencyPenalty = 0.1f });
-        float[] raw = Normal(4, 20_000), logits = new float[raw.Length];
+        float[] logits = Normal(4, 20_000);
         int[] ids = [1, 2, 3, 2, 1];
-        raw.CopyTo(logits, 0);
         sampler.Sample(logits, ids, 2, 0);
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int position = 1; position < 10; position++)
         {
-            raw.CopyTo(logits, 0);
             sampler.Sample(logits, ids, 2, position);
         }
 
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 9 * 64);
+        Assert.Equal(Normal(4, 20_000), logits);
     }
 
     private static int[] Support(SamplingOptions options) => [.. Counts(options, s_logits, 2_000).Index().Where(entry => entry.Item > 0).Select(entry => entry.Index)];
@@ -165,18 +164,16 @@ public class SamplerTests
     {
         var sampler = new Sampler(options);
         int[] counts = new int[logits.Length];
-        float[] row = new float[logits.Length];
         for (int position = 0; position < draws; position++)
         {
-            logits.CopyTo(row, 0);
-            counts[sampler.Sample(row, [], 0, position).Id]++;
+            counts[sampler.Sample(logits, [], 0, position).Id]++;
         }
 
         return counts;
     }
 
     private static SampledToken Sample(SamplingOptions options, float[] logits, int[]? ids = null, long position = 0, long branch = 0) =>
-        new Sampler(options, branch).Sample([.. logits], ids ?? [], 0, position);
+        new Sampler(options, branch).Sample(logits, ids ?? [], 0, position);
 
     private static float[] Normal(int seed, int length)
     {

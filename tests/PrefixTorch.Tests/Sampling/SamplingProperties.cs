@@ -49,7 +49,7 @@ public class SamplingProperties
     public void AllowedTokensOnlyAreDrawn() =>
         Gen.Select(s_scores, s_options, Gen.Long, Gen.Long).Sample((scores, options, branch, position) =>
         {
-            SampledToken token = new Sampler(options, branch).Sample([.. scores], [], 0, position);
+            SampledToken token = new Sampler(options, branch).Sample(scores, [], 0, position);
             return scores[token.Id] != Never && float.IsFinite(token.LogProb) && token.LogProb <= 1e-6f;
         });
 
@@ -100,6 +100,73 @@ public class SamplingProperties
                 && held.Sum() >= p - 1e-5
                 && (held.Length == 1 || held.Sum() - held.Min() < p + 1e-5)
                 && scores.Zip(kept).All(pair => pair.First <= least || pair.First == pair.Second);
+        });
+
+    [Fact]
+    public void MassSelectionIsSortingAndAdding() =>
+        Gen.Select(s_scores, Gen.Double[0, 1], Gen.Float[0.5f, 60]).Sample((scores, share, depth) =>
+        {
+            // Weights are small whole numbers, which add up exactly in any order.
+            float best = scores.Max(), least = best - depth;
+            float[] weights = [.. scores.Select((score, id) => score == Never ? 0 : (float)(1 + id % 7))];
+            int[] ranked = [.. Enumerable.Range(0, scores.Length).Where(id => scores[id] >= least).OrderByDescending(id => scores[id]).ThenBy(id => id)];
+            double wanted = Math.Floor(share * weights.Sum()), held = 0;
+            int? last = null;
+            foreach (int id in ranked)
+            {
+                held += weights[id];
+                if (held >= wanted)
+                {
+                    last = id;
+                    break;
+                }
+            }
+
+            ulong? found = MassSelection.Last(scores, weights, best, least, wanted, new SamplingScratch());
+            return last is int id2 ? found is ulong key && TopSelection.Id(key) == id2 : found is null;
+        });
+
+    [Fact]
+    public void TopPAndTypicalPOfALongRowAreSortingAndAdding() =>
+        Gen.Select(Gen.Float[-12, 12].Array[5_000, 20_000], Gen.Float[0.05f, 0.999f], Gen.Float[0.01f, 3]).Sample(
+            (row, mass, spread) =>
+            {
+                float[] scores = [.. row.Select(score => score * spread)];
+                double max = scores.Max(), total = scores.Sum(score => Math.Exp(score - max));
+                double entropy = scores.Sum(score => -Math.Exp(score - max) / total * (score - max - Math.Log(total)));
+                AssertSameKept(scores, new TopPLogitsWarper(mass), score => score, mass, max, total);
+                AssertSameKept(scores, new TypicalLogitsWarper(mass), score => -Math.Abs(max + Math.Log(total) - score - entropy), mass, max, total);
+            },
+            iter: 60);
+
+    // Sums in another order may end one token apart, and typical-p keeps all that tie with the last.
+    private static void AssertSameKept(float[] scores, LogitsProcessor processor, Func<float, double> rank, double mass, double max, double total)
+    {
+        float[] kept = [.. scores];
+        processor.Process(kept, new LogitsContext([], 0));
+        double held = 0;
+        double[] ranks = [.. scores.Select(score => rank(score)).OrderDescending()];
+        int count = scores.OrderByDescending(rank).TakeWhile(score => (held += Math.Exp(score - max) / total) < mass).Count() + 1;
+        double last = ranks[Math.Min(count, ranks.Length) - 1], after = ranks[Math.Min(count, ranks.Length - 1)];
+        Assert.InRange(kept.Count(float.IsFinite), ranks.Count(other => other > last + 1e-5), ranks.Count(other => other >= after - 1e-5));
+        Assert.True(scores.Zip(kept).All(pair => pair.Second == Never || pair.First == pair.Second));
+        double worstKept = kept.Where(float.IsFinite).Min(rank);
+        Assert.True(scores.Zip(kept).All(pair => pair.Second != Never || rank(pair.First) <= worstKept + 1e-5));
+    }
+
+    [Fact]
+    public void ExponentialsAreNearTheTrueOnes() =>
+        Gen.Float[-90, 0].Array[1, 40].Sample(scores =>
+        {
+            float max = scores.Max();
+            float[] exponentials = new float[scores.Length];
+            double sum = Scores.Exponentials(scores, max, exponentials, new double[Scores.BlockCount(scores.Length)]);
+            Assert.Equal(sum, Scores.SumExp(scores, max), 1e-12 * sum);
+            for (int i = 0; i < scores.Length; i++)
+            {
+                double exact = Math.Exp((double)(scores[i] - max));
+                Assert.InRange(exponentials[i], exact * (1 - 2e-7) - 1.2e-38, exact * (1 + 2e-7));
+            }
         });
 
     [Fact]

@@ -182,12 +182,17 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     public float[] Read(HostRows x)
     {
         var copy = new float[(long)x.Rows * x.Columns];
-        fixed (float* to = copy)
-        {
-            _kernels.Convert(x.DType, x.Data, DType.Float32, (byte*)to, copy.LongLength);
-        }
-
+        Read(x, copy);
         return copy;
+    }
+
+    /// <inheritdoc/>
+    public void Read(HostRows x, Span<float> to)
+    {
+        fixed (float* first = to[..checked(x.Rows * x.Columns)])
+        {
+            _kernels.Convert(x.DType, x.Data, DType.Float32, (byte*)first, to.Length);
+        }
     }
 
     /// <summary>Frees the arena and the compiled scripts.</summary>

@@ -45,4 +45,7 @@ internal interface IOperations<TRows> : IDisposable
 
     /// <summary>A copy as fp32, row-major.</summary>
     float[] Read(TRows x);
+
+    /// <summary>Copies as fp32, row-major, into memory of exactly that size.</summary>
+    void Read(TRows x, Span<float> to);
 }

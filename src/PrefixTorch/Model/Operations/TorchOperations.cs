@@ -126,6 +126,13 @@ internal sealed class TorchOperations : IOperations<Tensor>
     }
 
     /// <inheritdoc/>
+    public void Read(Tensor x, Span<float> to)
+    {
+        using var scope = NewDisposeScope();
+        x.to(ScalarType.Float32).cpu().contiguous().data<float>().CopyTo(to);
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
         foreach (Tensor weight in _weights.Values)

@@ -6,10 +6,9 @@ public sealed class TopKLogitsWarper(int topK) : LogitsProcessor
     /// <inheritdoc/>
     public override void Process(Span<float> scores, LogitsContext context)
     {
-        ReadOnlySpan<ulong> top = TopSelection.Take(scores, topK, context.Scratch);
-        if (top.Length == topK)
+        if (TopSelection.Last(scores, topK, context.Scratch) is float least)
         {
-            Scores.CutBelow(scores, TopSelection.Score(top[^1]));
+            Scores.CutBelow(scores, least);
         }
     }
 }

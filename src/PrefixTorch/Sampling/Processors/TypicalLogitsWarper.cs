@@ -6,47 +6,34 @@ namespace PrefixTorch.Sampling.Processors;
 /// </summary>
 public sealed class TypicalLogitsWarper(float mass) : LogitsProcessor
 {
-    private const int FirstLook = 256;
-
     /// <inheritdoc/>
     public override void Process(Span<float> scores, LogitsContext context)
     {
-        double logSumExp = Scores.LogSumExp(scores, Scores.Max(scores));
-        double entropy = Entropy.Of(scores, logSumExp);
-        Span<float> closeness = context.Scratch.Floats(scores.Length);
-        for (int id = 0; id < scores.Length; id++)
+        float max = Scores.Max(scores);
+        if (float.IsNegativeInfinity(max))
         {
-            closeness[id] = float.IsNegativeInfinity(scores[id]) ? float.NegativeInfinity : (float)-Math.Abs(logSumExp - scores[id] - entropy);
+            return;
         }
 
-        float least = LeastCloseness(scores, closeness, logSumExp, context.Scratch);
+        Span<float> weights = context.Scratch.Floats(scores.Length), closeness = context.Scratch.Ranks(scores.Length);
+        double total = Scores.Exponentials(scores, max, weights, context.Scratch.Sums(Scores.BlockCount(scores.Length)));
+        double logSumExp = max + Math.Log(total), entropy = Entropy.Of(scores, logSumExp);
         for (int id = 0; id < scores.Length; id++)
         {
-            if (closeness[id] < least)
-            {
-                scores[id] = float.NegativeInfinity;
-            }
+            closeness[id] = (float)-Math.Abs(logSumExp - scores[id] - entropy);
         }
-    }
 
-    private float LeastCloseness(ReadOnlySpan<float> scores, ReadOnlySpan<float> closeness, double logSumExp, SamplingScratch scratch)
-    {
-        for (int look = FirstLook; ; look *= 16)
+        float best = Scores.Max(closeness);
+
+        // Not needed is what is very unlikely; the most likely token may be far from the entropy too.
+        double unlikely = max + TopPLogitsWarper.LeastNeeded(mass, total, scores.Length);
+        float least = (float)-Math.Max(logSumExp - unlikely - entropy, entropy - (logSumExp - max)) - 1;
+        if (MassSelection.Last(closeness, weights, best, least, mass * total, context.Scratch) is ulong last)
         {
-            ReadOnlySpan<ulong> closest = TopSelection.Take(closeness, look, scratch);
-            double held = 0;
-            foreach (ulong key in closest)
+            float kept = TopSelection.Score(last);
+            for (int id = 0; id < scores.Length; id++)
             {
-                held += Math.Exp(scores[TopSelection.Id(key)] - logSumExp);
-                if (held >= mass)
-                {
-                    return TopSelection.Score(key);
-                }
-            }
-
-            if (closest.Length < look)
-            {
-                return float.NegativeInfinity;
+                scores[id] = closeness[id] < kept ? float.NegativeInfinity : scores[id];
             }
         }
     }
