@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Memory;
 using PrefixTorch.Sampling;
 
 namespace PrefixTorch.Tests.Generation;
@@ -27,6 +28,20 @@ public class QuantizationTests
         }
 
         Assert.InRange(quantized, original * (1 - tolerance), original * (1 + tolerance));
+    }
+
+    // In chunks where libtorch attends, and in chunks of few rows, where the kernels do.
+    [Theory]
+    [InlineData(512)]
+    [InlineData(16)]
+    public async Task PerplexityOverAnEightBitCacheStaysNearThatOverBFloat16(int chunk)
+    {
+        using Llama bfloat16 = await Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.BFloat16, PrefillChunk = chunk }, Cancellation);
+        using Llama int8 = await Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.Int8, PrefillChunk = chunk }, Cancellation);
+        double wide = await PerplexityAsync(bfloat16), narrow = await PerplexityAsync(int8);
+        TestContext.Current.TestOutputHelper!.WriteLine($"Perplexity over bfloat16 {wide:F4}, over int8 {narrow:F4}: {narrow / wide - 1:P3}.");
+        Assert.NotEqual(wide, narrow);
+        Assert.InRange(narrow, wide * 0.995, wide * 1.005);
     }
 
     [Theory]
