@@ -63,7 +63,7 @@ def read_state(path):
         raise StateError(f"{path}: format version {metadata['version']}; this script reads 1 and 2.")
     for key in ("parent", "quantization"):
         if key in metadata:
-            raise StateError(f"{path}: it has a {key} ({metadata[key]}): make it whole first (prefixtorch state compact).")
+            raise StateError(f"{path}: it has a {key} ({metadata[key]}): make it whole first (prefixtorch state compact), or take its tensors out (prefixtorch state export).")
     for name, (_, _, payload) in tensors.items():
         kept, found = metadata.get(f"xxh3.{name}"), f"{xxh3_64(payload):016x}"
         if kept != found:

@@ -5,7 +5,8 @@
     tools/kv_to_hf.py state.safetensors cache.pt             # ((key, value), ...) with torch.save; needs torch
 
 From there to transformers: DynamicCache.from_legacy_cache(tuple), or one update(key, value, layer) for each layer of either file.
-A delta or a quantized state is made whole first: prefixtorch state compact.
+A delta or a quantized state is made whole first: prefixtorch state compact. One that an 8-bit cache saved is of 8 bits as a whole: prefixtorch state export
+widens it to the same tensors as here.
 """
 import argparse
 import sys

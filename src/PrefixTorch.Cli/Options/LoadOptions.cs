@@ -20,6 +20,8 @@ internal sealed class LoadOptions : ModelOptions
         ["float16"] = Memory.DType.Float16,
     };
 
+    private static readonly Dictionary<string, DType?> s_kvDTypes = new(s_dtypes) { ["int8"] = Memory.DType.Int8 };
+
     private static readonly Dictionary<string, Quantization> s_quantizations = new()
     {
         ["int8"] = Quantization.Int8,
@@ -31,7 +33,7 @@ internal sealed class LoadOptions : ModelOptions
     public LoadOptions()
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", DTypeWords);
-        KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
+        KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic. int8 has a scale for each head and token: about half the memory of 16 bits.", [.. s_kvDTypes.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
     }
@@ -66,7 +68,7 @@ internal sealed class LoadOptions : ModelOptions
         {
             DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
             Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
-            KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
+            KvDType = call.Get(KvDType) is string kvDType ? s_kvDTypes[kvDType] : defaultDType,
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),
             GenerationConfigFile = _generationConfig is null ? null : call.Get(_generationConfig),

@@ -24,7 +24,7 @@ internal static class StateView
     public static void Show(Output output, KvStateInfo state)
     {
         KvLayout layout = state.Layout;
-        string quantized = state.Quantization == KvQuantization.None ? "" : $", in the file as {state.Quantization.ToString().ToLowerInvariant()} with an error of {state.QuantizationError:P2}";
+        string quantized = state.QuantizationError is double error ? $", in the file as {state.Quantization.ToString().ToLowerInvariant()} with an error of {error:P2}" : "";
         List<(string, string)> rows =
         [
             ("state", state.Path),

@@ -1,4 +1,3 @@
-using PrefixTorch.Memory;
 using TorchSharp;
 
 namespace PrefixTorch.Caching;
@@ -7,7 +6,7 @@ namespace PrefixTorch.Caching;
 /// An append-only buffer of tokens with their keys and values, shared by every cache that has a view into it.
 /// </summary>
 /// <remarks>
-/// For each layer K and V are <c>[KV, capacity, D]</c>, row-major, so that one head's keys lie together.
+/// For each layer K and V are <c>[KV, capacity, D]</c>, row-major, so that one head's keys lie together; in 8 bits their scales are <c>[KV, capacity]</c>.
 /// <para>
 /// A buffer knows how far it is claimed. Whoever appends first at that mark claims the next slots with one compare-and-swap and goes on in
 /// place; a clone that comes second finds the mark moved and opens a buffer of its own. Claimed tokens are never written again once
@@ -73,8 +72,22 @@ internal abstract unsafe class KvBuffer
     /// <summary>The row of one token in one head's values. Host buffers only.</summary>
     public abstract byte* Values(int layer, int head, int slot);
 
-    /// <summary>Keys and values of a layer, each <c>[KV, capacity, D]</c>: views that the caller disposes and that must not outlive the buffer.</summary>
+    /// <summary>The scale of one token in one head's keys, those of the next tokens behind it; null where the layout has none. Host buffers only.</summary>
+    public abstract float* KeyScales(int layer, int head, int slot);
+
+    /// <summary>Likewise of values.</summary>
+    public abstract float* ValueScales(int layer, int head, int slot);
+
+    /// <summary>Keys or values of one head, from one token on. Host buffers only.</summary>
+    public KvPlace Place(int layer, int head, int slot, bool keys) => keys
+        ? new(Layout.DType, Keys(layer, head, slot), KeyScales(layer, head, slot))
+        : new(Layout.DType, Values(layer, head, slot), ValueScales(layer, head, slot));
+
+    /// <summary>Keys and values of a layer as they are stored, each <c>[KV, capacity, D]</c>: views that the caller disposes and that must not outlive the buffer.</summary>
     public abstract (torch.Tensor Keys, torch.Tensor Values) Tensors(int layer);
+
+    /// <summary>The scales of a layer's keys and values, each <c>[KV, capacity]</c>, where the layout has them: views likewise.</summary>
+    public abstract (torch.Tensor Keys, torch.Tensor Values) Scales(int layer);
 
     /// <summary>Claims slots <paramref name="at"/> … <paramref name="at"/> + <paramref name="count"/> − 1, if the mark stands at <paramref name="at"/>.</summary>
     public bool TryClaim(int at, int count) =>
@@ -137,89 +150,4 @@ internal abstract unsafe class KvBuffer
 
     /// <summary>Frees the memory.</summary>
     protected abstract void Free();
-}
-
-/// <summary>A buffer in host memory: anonymous, or a map of a state file, which is full by nature.</summary>
-internal sealed unsafe class HostKvBuffer : KvBuffer
-{
-    private readonly NativeBlock _block;
-    private readonly nint[] _keys;
-    private readonly nint[] _values;
-
-    /// <summary>An empty buffer. Memory that no token has touched is not committed by the operating system.</summary>
-    public HostKvBuffer(KvLayout layout, int capacity)
-        : base(layout, capacity, claimed: 0)
-    {
-        _block = NativeBlock.Allocate(layout.BytesPerToken * capacity);
-        _keys = new nint[layout.Layers];
-        _values = new nint[layout.Layers];
-        long size = layout.KeyValueHeads * (long)capacity * layout.RowBytes;
-        for (int layer = 0; layer < layout.Layers; layer++)
-        {
-            _keys[layer] = (nint)(_block.Pointer + 2 * layer * size);
-            _values[layer] = (nint)(_block.Pointer + (2 * layer + 1) * size);
-        }
-    }
-
-    /// <summary>A full buffer over memory that is there already; takes over the caller's hold on <paramref name="block"/>.</summary>
-    public HostKvBuffer(KvLayout layout, int length, NativeBlock block, nint[] keys, nint[] values)
-        : base(layout, length, claimed: length)
-    {
-        _block = block;
-        _keys = keys;
-        _values = values;
-    }
-
-    public override bool IsHost => true;
-
-    public override byte* Keys(int layer, int head, int slot) => (byte*)_keys[layer] + ((long)head * Capacity + slot) * Layout.RowBytes;
-
-    public override byte* Values(int layer, int head, int slot) => (byte*)_values[layer] + ((long)head * Capacity + slot) * Layout.RowBytes;
-
-    public override (torch.Tensor Keys, torch.Tensor Values) Tensors(int layer) =>
-        (NativeTensor.Over((void*)_keys[layer], Layout.DType, Layout.KeyValueHeads, Capacity, Layout.HeadDim),
-         NativeTensor.Over((void*)_values[layer], Layout.DType, Layout.KeyValueHeads, Capacity, Layout.HeadDim));
-
-    protected override void Free() => _block.Release();
-}
-
-/// <summary>A buffer on a device that libtorch drives; it owns its tensors.</summary>
-internal sealed unsafe class TorchKvBuffer : KvBuffer
-{
-    private readonly torch.Tensor[] _keys;
-    private readonly torch.Tensor[] _values;
-
-    /// <summary>An empty buffer on <paramref name="device"/>.</summary>
-    public TorchKvBuffer(KvLayout layout, int capacity, torch.Device device)
-        : base(layout, capacity, claimed: 0)
-    {
-        LibTorch.EnsureLoaded();
-        _keys = new torch.Tensor[layout.Layers];
-        _values = new torch.Tensor[layout.Layers];
-        for (int layer = 0; layer < layout.Layers; layer++)
-        {
-            _keys[layer] = Allocate();
-            _values[layer] = Allocate();
-        }
-
-        // Detached: a scope of the thread that happens to append must not take the cache with it.
-        torch.Tensor Allocate() =>
-            torch.empty([layout.KeyValueHeads, capacity, layout.HeadDim], layout.DType.ToTorch(), device).DetachFromDisposeScope();
-    }
-
-    public override bool IsHost => false;
-
-    public override byte* Keys(int layer, int head, int slot) => throw new InvalidOperationException("This buffer is not in host memory.");
-
-    public override byte* Values(int layer, int head, int slot) => throw new InvalidOperationException("This buffer is not in host memory.");
-
-    public override (torch.Tensor Keys, torch.Tensor Values) Tensors(int layer) => (_keys[layer].alias(), _values[layer].alias());
-
-    protected override void Free()
-    {
-        foreach (torch.Tensor tensor in _keys.Concat(_values))
-        {
-            tensor.Dispose();
-        }
-    }
 }

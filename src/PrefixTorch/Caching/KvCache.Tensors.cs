@@ -8,7 +8,7 @@ public sealed partial class KvCache
 {
     /// <summary>
     /// Keys and values of a layer, each <c>[1, KV, S, D]</c> in the cache's dtype on its device, keys rotated: what Hugging Face's
-    /// <c>past_key_values[layer]</c> holds. A copy; the caller disposes both.
+    /// <c>past_key_values[layer]</c> holds; an 8-bit cache's are widened to fp32. A copy; the caller disposes both.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such layer.</exception>
     public (torch.Tensor Key, torch.Tensor Value) ToTensors(int layer)
@@ -23,13 +23,13 @@ public sealed partial class KvCache
         KvSegment[] segments = held.Segments;
         torch.Device device = segments.Length == 0 ? torch.CPU : segments[0].Buffer.Tensors(layer).Keys.device;
         long[] shape = [1, Layout.KeyValueHeads, held.Length, Layout.HeadDim];
-        torch.Tensor keys = torch.empty(shape, Layout.DType.ToTorch(), device), values = torch.empty_like(keys);
+        torch.Tensor keys = torch.empty(shape, Layout.NumberType.ToTorch(), device), values = torch.empty_like(keys);
         int done = 0;
         foreach (KvSegment segment in segments)
         {
-            (torch.Tensor k, torch.Tensor v) = segment.Buffer.Tensors(layer);
-            keys[0].narrow(1, done, segment.Length).copy_(k.narrow(1, segment.Start, segment.Length));
-            values[0].narrow(1, done, segment.Length).copy_(v.narrow(1, segment.Start, segment.Length));
+            (torch.Tensor k, torch.Tensor v) = KvTensors.Read(segment, layer);
+            keys[0].narrow(1, done, segment.Length).copy_(k);
+            values[0].narrow(1, done, segment.Length).copy_(v);
             done += segment.Length;
         }
 
@@ -70,14 +70,14 @@ public sealed partial class KvCache
             LibTorch.EnsureLoaded();
             using var scope = torch.NewDisposeScope();
             using var noGrad = torch.no_grad();
+            var segment = new KvSegment(buffer, 0, tokens.Length);
+            long[] shape = [layout.KeyValueHeads, tokens.Length, layout.HeadDim];
             for (int layer = 0; layer < layout.Layers; layer++)
             {
-                (torch.Tensor k, torch.Tensor v) = buffer.Tensors(layer);
-                k.copy_(keys[layer].reshape(k.shape));
-                v.copy_(values[layer].reshape(v.shape));
+                KvTensors.Write(segment, layer, keys[layer].reshape(shape), values[layer].reshape(shape));
             }
 
-            return new KvCache(model, [new KvSegment(buffer, 0, tokens.Length)], null);
+            return new KvCache(model, [segment], null);
         }
         finally
         {

@@ -32,7 +32,7 @@ internal static unsafe class KvRows
         {
             using var scope = torch.NewDisposeScope();
             using var noGrad = torch.no_grad();
-            writer.Write(OnHost(segments, layer, keys).bytes);
+            writer.Write(OnHost(segments, segment => KvTensors.Numbers(segment, layer), keys).bytes);
             return;
         }
 
@@ -40,7 +40,27 @@ internal static unsafe class KvRows
         {
             foreach (KvSegment segment in segments)
             {
-                writer.Write(Row(segment, layer, head, keys), (long)segment.Length * layout.RowBytes);
+                writer.Write(Place(segment, layer, head, keys).Numbers, (long)segment.Length * layout.RowBytes);
+            }
+        }
+    }
+
+    /// <summary>Writes the scales of 8-bit numbers, <c>[KV, S]</c>.</summary>
+    public static void WriteScales(PayloadWriter writer, KvSegment[] segments, int layer, KvLayout layout, bool keys)
+    {
+        if (segments.Length > 0 && !segments[0].Buffer.IsHost)
+        {
+            using var scope = torch.NewDisposeScope();
+            using var noGrad = torch.no_grad();
+            writer.Write(OnHost(segments, segment => KvTensors.Scales(segment, layer), keys).bytes);
+            return;
+        }
+
+        for (int head = 0; head < layout.KeyValueHeads; head++)
+        {
+            foreach (KvSegment segment in segments)
+            {
+                writer.Write((byte*)Place(segment, layer, head, keys).Scales, (long)segment.Length * layout.ScaleBytes);
             }
         }
     }
@@ -52,7 +72,7 @@ internal static unsafe class KvRows
         {
             using var scope = torch.NewDisposeScope();
             using var noGrad = torch.no_grad();
-            return OnHost(segments, layer, keys).to(torch.float32).data<float>().ToArray();
+            return OnHost(segments, segment => KvTensors.Read(segment, layer), keys).to(torch.float32).data<float>().ToArray();
         }
 
         var floats = new float[checked(layout.KeyValueHeads * segments.Sum(segment => segment.Length) * layout.HeadDim)];
@@ -63,9 +83,8 @@ internal static unsafe class KvRows
             {
                 foreach (KvSegment segment in segments)
                 {
-                    long count = (long)segment.Length * layout.HeadDim;
-                    KernelSet.Current.Convert(layout.DType, Row(segment, layer, head, keys), DType.Float32, (byte*)next, count);
-                    next += count;
+                    Place(segment, layer, head, keys).CopyTo(new KvPlace(DType.Float32, (byte*)next, null), segment.Length, layout.HeadDim, KernelSet.Current);
+                    next += (long)segment.Length * layout.HeadDim;
                 }
             }
         }
@@ -113,8 +132,9 @@ internal static unsafe class KvRows
             {
                 foreach (bool keys in (ReadOnlySpan<bool>)[true, false])
                 {
-                    int bytes = checked(same * layout.RowBytes);
-                    same = new ReadOnlySpan<byte>(Row(a, layer, head, keys), bytes).CommonPrefixLength(new ReadOnlySpan<byte>(Row(b, layer, head, keys), bytes)) / layout.RowBytes;
+                    KvPlace x = Place(a, layer, head, keys), y = Place(b, layer, head, keys);
+                    same = SameRows(x.Numbers, y.Numbers, same, layout.RowBytes);
+                    same = layout.HasScales ? SameRows((byte*)x.Scales, (byte*)y.Scales, same, layout.ScaleBytes) : same;
                 }
             }
         }
@@ -122,34 +142,38 @@ internal static unsafe class KvRows
         return same;
     }
 
+    private static int SameRows(byte* a, byte* b, int count, int rowBytes)
+    {
+        int bytes = checked(count * rowBytes);
+        return new ReadOnlySpan<byte>(a, bytes).CommonPrefixLength(new ReadOnlySpan<byte>(b, bytes)) / rowBytes;
+    }
+
     private static int SameOnDevice(KvSegment a, KvSegment b, int count, KvLayout layout)
     {
         using var scope = torch.NewDisposeScope();
         using var noGrad = torch.no_grad();
         int same = count;
-        for (int layer = 0; layer < layout.Layers; layer++)
+        for (int layer = 0; layer < layout.Layers && same > 0; layer++)
         {
-            foreach (bool keys in (ReadOnlySpan<bool>)[true, false])
+            KvSegment x = a with { End = a.Start + same }, y = b with { End = b.Start + same };
+            ((torch.Tensor left, torch.Tensor leftValues), (torch.Tensor right, torch.Tensor rightValues)) = (KvTensors.Numbers(x, layer), KvTensors.Numbers(y, layer));
+            torch.Tensor equal = (left == right).logical_and(leftValues == rightValues).all(2);
+            if (layout.HasScales)
             {
-                KvSegment x = a with { End = a.Start + same }, y = b with { End = b.Start + same };
-                ReadOnlySpan<bool> equal = (Rows(x, layer, keys) == Rows(y, layer, keys)).all(2).all(0).cpu().data<bool>().ToArray();
-                int different = equal.IndexOf(false);
-                same = different < 0 ? same : different;
+                ((left, leftValues), (right, rightValues)) = (KvTensors.Scales(x, layer), KvTensors.Scales(y, layer));
+                equal = equal.logical_and(left == right).logical_and(leftValues == rightValues);
             }
+
+            ReadOnlySpan<bool> tokens = equal.all(0).cpu().data<bool>().ToArray();
+            int different = tokens.IndexOf(false);
+            same = different < 0 ? same : different;
         }
 
         return same;
     }
 
-    private static byte* Row(KvSegment segment, int layer, int head, bool keys) =>
-        keys ? segment.Buffer.Keys(layer, head, segment.Start) : segment.Buffer.Values(layer, head, segment.Start);
+    private static KvPlace Place(KvSegment segment, int layer, int head, bool keys) => segment.Buffer.Place(layer, head, segment.Start, keys);
 
-    private static torch.Tensor OnHost(KvSegment[] segments, int layer, bool keys) =>
-        torch.cat([.. segments.Select(segment => Rows(segment, layer, keys))], 1).cpu().contiguous();
-
-    private static torch.Tensor Rows(KvSegment segment, int layer, bool keys)
-    {
-        (torch.Tensor k, torch.Tensor v) = segment.Buffer.Tensors(layer);
-        return (keys ? k : v).narrow(1, segment.Start, segment.Length);
-    }
+    private static torch.Tensor OnHost(KvSegment[] segments, Func<KvSegment, (torch.Tensor Keys, torch.Tensor Values)> read, bool keys) =>
+        torch.cat([.. segments.Select(segment => keys ? read(segment).Keys : read(segment).Values)], 1).cpu().contiguous();
 }

@@ -42,7 +42,7 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
     /// <summary>How keys and values are held.</summary>
     public KvQuantization Quantization { get; init; }
 
-    /// <summary>Root mean square of the quantization's error, relative to that of the numbers.</summary>
+    /// <summary>Root mean square of the quantization's error, relative to that of the numbers; null where none was made, for the cache itself was of 8 bits.</summary>
     public double? QuantizationError { get; init; }
 
     /// <summary>Tokens that the file itself holds.</summary>
@@ -115,7 +115,10 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
             throw new KvStateException(path, $"the metadata has the checksum {found}, but {kept} was written. {Damaged}");
         }
 
-        if (!DTypes.TryParseFileName(Required(file, "kv_dtype"), out DType dtype) || dtype is not (DType.Float32 or DType.BFloat16 or DType.Float16))
+        // 8 bits are the cache's own dtype, or how a wider cache's are held in the file.
+        KvQuantization quantization = QuantizationOf(file);
+        if (!DTypes.TryParseFileName(Required(file, "kv_dtype"), out DType dtype)
+            || !(dtype is DType.Float32 or DType.BFloat16 or DType.Float16 || (dtype == DType.Int8 && quantization == KvQuantization.Int8)))
         {
             throw new KvStateException(path, $"keys and values of type '{metadata["kv_dtype"]}' are not known. Update the program, or make the state again.");
         }
@@ -131,7 +134,7 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
             Name = file.Metadata.GetValueOrDefault("name"),
             Parent = file.Metadata.TryGetValue("parent", out string? parent) ? new(parent, Required(file, "parent_digest"), Number(file, "parent_length")) : null,
             Run = file.Metadata.ContainsKey("branch") ? new(file.Metadata.ContainsKey("seed") ? Parse<ulong>(file, "seed") : null, Parse<long>(file, "branch"), Number(file, "prompt_length")) : null,
-            Quantization = QuantizationOf(file),
+            Quantization = quantization,
             QuantizationError = file.Metadata.ContainsKey("quantization_error") ? Parse<double>(file, "quantization_error") : null,
         };
         return header.OwnLength >= 0 && (header.Run is null || header.Run.PromptLength <= header.Length)

@@ -60,7 +60,7 @@ public sealed record KvStateInfo
     /// <summary>How keys and values are held.</summary>
     public required KvQuantization Quantization { get; init; }
 
-    /// <summary>Root mean square of the quantization's error, relative to that of the numbers; null where there is none.</summary>
+    /// <summary>Root mean square of the error of quantizing for the file, relative to that of the numbers; null where nothing was, an 8-bit cache included.</summary>
     public double? QuantizationError { get; init; }
 
     /// <summary>When it was written.</summary>

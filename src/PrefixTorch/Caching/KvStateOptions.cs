@@ -3,12 +3,12 @@ namespace PrefixTorch.Caching;
 /// <summary>How keys and values are held in a state file.</summary>
 public enum KvQuantization
 {
-    /// <summary>As the cache has them: restored bit for bit, by mapping.</summary>
+    /// <summary>As the cache has them, be that 8 bits: restored bit for bit, by mapping.</summary>
     None,
 
     /// <summary>
     /// In 8 bits with a scale for each head and token: about half the bytes of 16-bit numbers, and an error that the file records
-    /// (<see cref="KvStateInfo.QuantizationError"/>). Widened on loading.
+    /// (<see cref="KvStateInfo.QuantizationError"/>). Mapped for a model whose caches are of 8 bits, widened for others.
     /// </summary>
     Int8,
 }
@@ -41,7 +41,10 @@ public sealed record KvLoadOptions
     /// <summary>Believe keys, values and logits without comparing their checksums; ids and header are verified all the same.</summary>
     public bool Trust { get; init; }
 
-    /// <summary>Convert keys and values where the file holds another floating-point type than the model; otherwise that is refused. 8-bit states are widened in any case.</summary>
+    /// <summary>
+    /// Convert keys and values where the state was of another type than the model's; otherwise that is refused. What was quantized for the file alone is widened in
+    /// any case.
+    /// </summary>
     public bool Convert { get; init; }
 
     /// <summary>Folders where the parents of delta files are looked for, after the file's own and before the model's.</summary>

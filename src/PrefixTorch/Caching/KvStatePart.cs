@@ -99,6 +99,15 @@ internal sealed unsafe class KvStatePart : IDisposable
         }
     }
 
+    /// <summary>Keys and values as a buffer over the map, in the type that the file holds. The caller releases it.</summary>
+    public HostKvBuffer Map()
+    {
+        KvLayout held = Header.Layout with { DType = Header.Quantization == KvQuantization.Int8 ? DType.Int8 : Header.Layout.DType };
+        return new HostKvBuffer(held, Header.OwnLength, File.Block.Retain(), new HostKvPlanes(Places(Keys), Places(Values), Places(KeyScales), Places(ValueScales)));
+
+        nint[] Places(List<TensorEntry> entries) => [.. entries.Select(entry => (nint)File.Pointer(entry))];
+    }
+
     /// <summary>Opens and checks a file. The caller disposes it.</summary>
     /// <exception cref="KvStateException">It is no state file, of a later version, or damaged.</exception>
     /// <exception cref="CheckpointException">It is not there, truncated or damaged.</exception>

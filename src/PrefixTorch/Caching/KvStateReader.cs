@@ -5,7 +5,7 @@ using TorchSharp;
 namespace PrefixTorch.Caching;
 
 /// <summary>From state files to a cache: each file becomes one full buffer, mapped where it can be, of which the cache has a view.</summary>
-internal static unsafe class KvStateReader
+internal static class KvStateReader
 {
     /// <summary>Reads a cache for a model. The caller disposes it.</summary>
     public static KvCache Load(string path, IKvCacheHost host, KvLoadOptions options)
@@ -63,8 +63,9 @@ internal static unsafe class KvStateReader
 
     private static void CheckDType(KvStatePart part, IKvCacheHost host, KvLoadOptions options)
     {
+        // What was quantized for the file alone is no longer of the type that it was.
         DType theirs = part.Header.Layout.DType, ours = host.Layout.DType;
-        if (theirs != ours && !options.Convert && part.Header.Quantization == KvQuantization.None)
+        if (theirs != ours && !options.Convert && (part.Header.Quantization == KvQuantization.None || theirs == DType.Int8))
         {
             throw new KvStateException(part.Path, $"the state holds keys and values as {theirs.Name()}, the model as {ours.Name()}: load the model with that KV dtype (--kv-dtype {theirs.Name()}), or ask for a conversion (--convert).");
         }
@@ -72,7 +73,7 @@ internal static unsafe class KvStateReader
 
     private static KvBuffer Buffer(KvStatePart part, IKvCacheHost host)
     {
-        KvBuffer buffer = Payload(part, host);
+        KvBuffer buffer = ForHost(part.Map(), host);
         try
         {
             int[] ids = part.ReadIds();
@@ -110,22 +111,6 @@ internal static unsafe class KvStateReader
         }
     }
 
-    private static KvBuffer Payload(KvStatePart part, IKvCacheHost host)
-    {
-        if (part.Header.Quantization == KvQuantization.Int8)
-        {
-            var layout = part.Header.Layout with { DType = host.Layout.DType };
-            var widened = new HostKvBuffer(layout, part.Header.OwnLength);
-            widened.TryClaim(0, widened.Capacity);
-            Parallel.For(0, 2 * layout.Layers, i => KvQuantizer.Widen(part, widened, i / 2, keys: i % 2 == 0));
-            return ForHost(widened, host);
-        }
-
-        nint[] keys = [.. part.Keys.Select(entry => (nint)part.File.Pointer(entry))];
-        nint[] values = [.. part.Values.Select(entry => (nint)part.File.Pointer(entry))];
-        return ForHost(new HostKvBuffer(part.Header.Layout, part.Header.OwnLength, part.File.Block.Retain(), keys, values), host);
-    }
-
     // The buffer in the model's dtype on its device; lets go of the one given where that is another.
     private static KvBuffer ForHost(HostKvBuffer buffer, IKvCacheHost host)
     {
@@ -148,12 +133,8 @@ internal static unsafe class KvStateReader
     {
         var to = new HostKvBuffer(layout, from.Capacity);
         to.TryClaim(0, from.Capacity);
-        long count = (long)layout.KeyValueHeads * from.Capacity * layout.HeadDim;
-        Parallel.For(0, layout.Layers, layer =>
-        {
-            KernelSet.Current.Convert(from.Layout.DType, from.Keys(layer, 0, 0), layout.DType, to.Keys(layer, 0, 0), count);
-            KernelSet.Current.Convert(from.Layout.DType, from.Values(layer, 0, 0), layout.DType, to.Values(layer, 0, 0), count);
-        });
+        long rows = (long)layout.KeyValueHeads * from.Capacity;
+        Parallel.For(0, 2 * layout.Layers, i => from.Place(i / 2, 0, 0, keys: i % 2 == 0).CopyTo(to.Place(i / 2, 0, 0, keys: i % 2 == 0), rows, layout.HeadDim, KernelSet.Current));
         return to;
     }
 
@@ -163,14 +144,27 @@ internal static unsafe class KvStateReader
         using var noGrad = torch.no_grad();
         KvBuffer to = host.Allocate(from.Capacity);
         to.TryClaim(0, from.Capacity);
+        KvSegment source = new(from, 0, from.Capacity), target = new(to, 0, from.Capacity);
         for (int layer = 0; layer < from.Layout.Layers; layer++)
         {
-            (torch.Tensor k, torch.Tensor v) = from.Tensors(layer);
-            (torch.Tensor toKeys, torch.Tensor toValues) = to.Tensors(layer);
-            toKeys.narrow(1, 0, from.Capacity).copy_(k);
-            toValues.narrow(1, 0, from.Capacity).copy_(v);
+            if (from.Layout.HasScales && to.Layout.HasScales)
+            {
+                Copy(KvTensors.Numbers(source, layer), KvTensors.Numbers(target, layer));
+                Copy(KvTensors.Scales(source, layer), KvTensors.Scales(target, layer));
+            }
+            else
+            {
+                (torch.Tensor keys, torch.Tensor values) = KvTensors.Read(source, layer);
+                KvTensors.Write(target, layer, keys, values);
+            }
         }
 
         return to;
+
+        static void Copy((torch.Tensor Keys, torch.Tensor Values) source, (torch.Tensor Keys, torch.Tensor Values) target)
+        {
+            target.Keys.copy_(source.Keys);
+            target.Values.copy_(source.Values);
+        }
     }
 }

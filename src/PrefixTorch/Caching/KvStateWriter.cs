@@ -32,7 +32,7 @@ internal static class KvStateWriter
         }
 
         double? error = null;
-        if (options.Quantization == KvQuantization.Int8)
+        if (options.Quantization == KvQuantization.Int8 && !layout.HasScales)
         {
             error = AddQuantized(tensors, segments, layout, ids.Length);
         }
@@ -55,7 +55,7 @@ internal static class KvStateWriter
             Name = name,
             Parent = parent,
             Run = cache.Run,
-            Quantization = options.Quantization,
+            Quantization = layout.HasScales ? KvQuantization.Int8 : options.Quantization,
             QuantizationError = error,
         };
         SafetensorsWriter.Write(path, tensors, header.ToMetadata(), new SafetensorsWriteOptions { Checksums = true, FlushToDisk = options.FlushToDisk });
@@ -64,11 +64,20 @@ internal static class KvStateWriter
     private static void AddAsTheyAre(List<TensorToWrite> tensors, KvSegment[] segments, KvLayout layout, int length)
     {
         long[] shape = [1, layout.KeyValueHeads, length, layout.HeadDim];
-        for (int i = 0; i < layout.Layers; i++)
+        if (layout.HasScales)
         {
-            int layer = i;
-            tensors.Add(new($"key.{i}", layout.DType, shape, writer => KvRows.Write(writer, segments, layer, layout, keys: true)));
-            tensors.Add(new($"value.{i}", layout.DType, shape, writer => KvRows.Write(writer, segments, layer, layout, keys: false)));
+            Add("_scale", DType.Float32, shape[..3], KvRows.WriteScales);
+        }
+
+        Add("", layout.DType, shape, KvRows.Write);
+
+        void Add(string suffix, DType dtype, long[] shape, Action<PayloadWriter, KvSegment[], int, KvLayout, bool> write)
+        {
+            for (int i = 0; i < 2 * layout.Layers; i++)
+            {
+                (int layer, bool keys) = (i / 2, i % 2 == 0);
+                tensors.Add(new($"{Name(i)}{suffix}.{layer}", dtype, shape, writer => write(writer, segments, layer, layout, keys)));
+            }
         }
     }
 
@@ -99,9 +108,10 @@ internal static class KvStateWriter
 
         double squares = quantized.Sum(part => part.Squares);
         return squares == 0 ? 0 : Math.Sqrt(quantized.Sum(part => part.SquaredError) / squares);
-
-        static string Name(int i) => i % 2 == 0 ? "key" : "value";
     }
+
+    // Keys and values of a layer take turns.
+    private static string Name(int i) => i % 2 == 0 ? "key" : "value";
 
     // What the cache has from the parent, to the bit: the file may leave it out.
     private static KvStateParent ParentOf(KvCache cache, string path, string parentPath)

@@ -32,17 +32,17 @@ public static class KvStates
     public static void Compact(string path, string output, IReadOnlyList<string>? statePath = null) => Rewrite(path, output, KvQuantization.None, statePath);
 
     /// <summary>Makes a file of 8 bits of a state and those that it continues: about half the bytes.</summary>
-    /// <returns>The error: root mean square, relative to that of the numbers.</returns>
+    /// <returns>The error: root mean square, relative to that of the numbers; 0 where the state was of 8 bits already.</returns>
     /// <inheritdoc cref="Compact"/>
     public static double Quantize(string path, string output, IReadOnlyList<string>? statePath = null)
     {
         Rewrite(path, output, KvQuantization.Int8, statePath);
-        return KvStateInfo.Read(output).QuantizationError!.Value;
+        return KvStateInfo.Read(output).QuantizationError ?? 0;
     }
 
     /// <summary>
     /// Writes a state as plain tensors, for Hugging Face's <c>DynamicCache</c>: <c>key_cache.i</c> and <c>value_cache.i</c> <c>[1, KV, S, D]</c>,
-    /// <c>input_ids</c> <c>[1, S]</c> and, where known, <c>logits</c> <c>[V]</c>.
+    /// <c>input_ids</c> <c>[1, S]</c> and, where known, <c>logits</c> <c>[V]</c>. A state of 8 bits is widened to fp32.
     /// </summary>
     /// <inheritdoc cref="Compact"/>
     public static void Export(string path, string output, IReadOnlyList<string>? statePath = null)
@@ -60,11 +60,23 @@ public static class KvStates
         for (int i = 0; i < cache.Layout.Layers; i++)
         {
             int layer = i;
-            tensors.Add(new($"key_cache.{i}", cache.Layout.DType, shape, writer => KvRows.Write(writer, segments, layer, cache.Layout, keys: true)));
-            tensors.Add(new($"value_cache.{i}", cache.Layout.DType, shape, writer => KvRows.Write(writer, segments, layer, cache.Layout, keys: false)));
+            tensors.Add(new($"key_cache.{i}", cache.Layout.NumberType, shape, writer => Write(writer, layer, keys: true)));
+            tensors.Add(new($"value_cache.{i}", cache.Layout.NumberType, shape, writer => Write(writer, layer, keys: false)));
         }
 
         SafetensorsWriter.Write(output, tensors, new Dictionary<string, string> { ["format"] = "pt", ["model"] = chain.Last.Header.Identity.Model });
+
+        void Write(PayloadWriter writer, int layer, bool keys)
+        {
+            if (cache.Layout.HasScales)
+            {
+                writer.Write(Bytes(KvRows.Floats(segments, layer, cache.Layout, keys)));
+            }
+            else
+            {
+                KvRows.Write(writer, segments, layer, cache.Layout, keys);
+            }
+        }
 
         static byte[] Bytes<T>(T[] array)
             where T : unmanaged => System.Runtime.InteropServices.MemoryMarshal.AsBytes<T>(array).ToArray();

@@ -76,8 +76,8 @@ public sealed partial class Llama
 
     private static void Check(LlamaOptions options)
     {
-        CheckHeld("dtype", options.DType);
-        CheckHeld("KV dtype", options.KvDType);
+        CheckHeld("dtype", options.DType, DType.Float32, DType.BFloat16, DType.Float16);
+        CheckHeld("KV dtype", options.KvDType, DType.Float32, DType.BFloat16, DType.Float16, DType.Int8);
         if (options.Threads is < 1 or > 1024)
         {
             throw new PrefixTorchException($"{options.Threads} threads were asked for; there must be at least 1 and at most 1024.");
@@ -89,11 +89,11 @@ public sealed partial class Llama
         }
     }
 
-    private static void CheckHeld(string what, DType? dtype)
+    private static void CheckHeld(string what, DType? dtype, params DType[] held)
     {
-        if (dtype is not (null or DType.Float32 or DType.BFloat16 or DType.Float16))
+        if (dtype is DType asked && !held.Contains(asked))
         {
-            throw new PrefixTorchException($"The {what} {dtype.Value.Name()} was asked for; this version holds float32, bfloat16 and float16.");
+            throw new PrefixTorchException($"The {what} {asked.Name()} was asked for; this version holds {string.Join(", ", held.Select(DTypes.Name))}.");
         }
     }
 }

@@ -24,7 +24,10 @@ public sealed record LlamaOptions
     /// </summary>
     public Quantization? Quantization { get; init; }
 
-    /// <summary>How keys and values are held; null: as the weights.</summary>
+    /// <summary>
+    /// How keys and values are held: <see cref="Memory.DType.Float32"/>, <see cref="Memory.DType.BFloat16"/>, <see cref="Memory.DType.Float16"/>, or
+    /// <see cref="Memory.DType.Int8"/> with a scale for each head and token, about half the bytes of 16 bits; null: as the weights.
+    /// </summary>
     public DType? KvDType { get; init; }
 
     /// <summary><c>cpu</c>, <c>cuda</c> or <c>cuda:n</c>.</summary>

@@ -3,11 +3,16 @@ using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
-/// <summary>Keys and values of one head that lie together: <see cref="Count"/> rows of <c>D</c> elements at each pointer.</summary>
+/// <summary>
+/// Keys and values of one head that lie together: <see cref="Count"/> rows of <c>D</c> elements at each pointer, and where the elements are 8-bit
+/// integers, as many scales; otherwise null.
+/// </summary>
 internal unsafe struct KeyValueRun
 {
     public byte* Keys;
     public byte* Values;
+    public float* KeyScales;
+    public float* ValueScales;
     public int Count;
 }
 
@@ -19,6 +24,7 @@ internal unsafe struct KeyValueRun
 /// A block is a fixed range of absolute positions, its keys taken in order, and blocks are merged in order. What a query gives
 /// depends on nothing else: not on the rows beside it, nor on how the past is cut into segments.
 /// A partial result is <c>[max, sum, acc(D)]</c>, with <c>acc = Σ e^(s−max) v</c>.
+/// A row's scale is met once, not at every element: the key's by the score, the value's by the weight.
 /// </remarks>
 internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
@@ -39,6 +45,7 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         {
             int count = Math.Min(run->Count, limit - done);
             Scores(query, run->Keys, count, headDim, pitch, scores + done);
+            Scale(scores + done, run->KeyScales, count);
             done += count;
             run++;
         }
@@ -52,6 +59,13 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         float max = Exponentials(scores, padded, out float sum);
         partial[0] = max;
         partial[1] = sum;
+        done = 0;
+        for (run = runs; done < limit; run++)
+        {
+            Scale(scores + done, run->ValueScales, Math.Min(run->Count, limit - done));
+            done += run->Count;
+        }
+
         Accumulate(runs, limit, headDim, pitch, scores, partial + 2);
     }
 
@@ -95,6 +109,27 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             }
 
             scores[j] = Tail(TVectors.Sum(s), query, key, d, headDim);
+        }
+    }
+
+    // Each number by its own scale: the same bits wherever a run begins.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Scale(float* numbers, float* scales, int count)
+    {
+        if (scales == null)
+        {
+            return;
+        }
+
+        int i = 0;
+        for (; i + TVectors.Width <= count; i += TVectors.Width)
+        {
+            TVectors.Store(TVectors.Multiply(TVectors.Load(numbers + i), TVectors.Load(scales + i)), numbers + i);
+        }
+
+        for (; i < count; i++)
+        {
+            numbers[i] *= scales[i];
         }
     }
 

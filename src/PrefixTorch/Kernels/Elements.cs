@@ -91,3 +91,23 @@ internal unsafe struct Float16Element : IElement
 
     public static void Store(float value, byte* to) => *(Half*)to = (Half)value;
 }
+
+/// <summary>8-bit integers; what they are multiplied with is kept apart, a scale for each row.</summary>
+internal unsafe struct Int8Element : IElement
+{
+    public static int Size => 1;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Load<TVectors, TVector>(byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.LoadInt8((sbyte*)from);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<TVectors, TVector>(TVector value, byte* to)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.StoreInt8(value, (sbyte*)to);
+
+    public static float Load(byte* from) => *(sbyte*)from;
+
+    public static void Store(float value, byte* to) => *(sbyte*)to = (sbyte)MathF.Round(value);
+}

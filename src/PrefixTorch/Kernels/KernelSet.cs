@@ -35,6 +35,9 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int8"/>
     public abstract void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to);
 
+    /// <inheritdoc cref="RowQuantizer{TVectors, TVector}.Quantize"/>
+    public abstract float QuantizeInt8(float* from, int count, sbyte* to);
+
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Convert"/>
     public abstract void Convert(DType fromType, byte* from, DType toType, byte* to, long count);
 
@@ -124,10 +127,15 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
             case DType.BFloat16:
                 CodeWidening<TVectors, TVector>.Int8<BFloat16Element>(codes, scale, columns, to);
                 break;
+            case DType.Float16:
+                CodeWidening<TVectors, TVector>.Int8<Float16Element>(codes, scale, columns, to);
+                break;
             default:
                 throw NoKernel(toType);
         }
     }
+
+    public override float QuantizeInt8(float* from, int count, sbyte* to) => RowQuantizer<TVectors, TVector>.Quantize(from, count, to);
 
     public override void Convert(DType fromType, byte* from, DType toType, byte* to, long count)
     {
@@ -247,6 +255,9 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
                 break;
             case DType.Float16:
                 AttentionKernel<TVectors, TVector, Float16Element>.Partial(query, runs, limit, headDim, scores, partial);
+                break;
+            case DType.Int8:
+                AttentionKernel<TVectors, TVector, Int8Element>.Partial(query, runs, limit, headDim, scores, partial);
                 break;
             default:
                 throw NoKernel(type);

@@ -47,6 +47,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Rounds to integers, ties to even, and stores them as sixteen bits.</summary>
     static abstract void StoreInt16(TVector value, short* to);
 
+    /// <summary>Rounds to integers, ties to even, and stores them as signed bytes; they must be such.</summary>
+    static abstract void StoreInt8(TVector value, sbyte* to);
+
     static abstract void Store(TVector value, float* to);
 
     /// <summary>Rounds to bf16, ties to even.</summary>
@@ -119,6 +122,9 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt16(Vector512<float> value, short* to) => Avx512F.ConvertToVector256Int16(Avx512F.ConvertToVector512Int32(value)).Store(to);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vector512<float> value, sbyte* to) => Avx512F.ConvertToVector128SByte(Avx512F.ConvertToVector512Int32(value)).Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<float> value, float* to) => value.Store(to);
@@ -212,6 +218,14 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vector256<float> value, sbyte* to)
+    {
+        Vector256<int> integers = Avx.ConvertToVector256Int32(value);
+        Vector128<short> narrow = Vector128.Narrow(integers.GetLower(), integers.GetUpper());
+        Vector128.Narrow(narrow, narrow).GetLower().Store(to);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<float> value, float* to) => value.Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -277,7 +291,8 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadInt8(sbyte* from) => Vector128.Create((float)from[0], from[1], from[2], from[3]);
+    public static Vector128<float> LoadInt8(sbyte* from) =>
+        Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsSByte())));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadInt8AsInt16(sbyte* from) => Vector128.WidenLower(Vector64.Load(from).ToVector128()).AsSingle();
@@ -305,6 +320,15 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         for (int i = 0; i < Width; i++)
         {
             to[i] = (short)MathF.Round(value[i]);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInt8(Vector128<float> value, sbyte* to)
+    {
+        for (int i = 0; i < Width; i++)
+        {
+            to[i] = (sbyte)MathF.Round(value[i]);
         }
     }
 

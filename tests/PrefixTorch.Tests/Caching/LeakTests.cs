@@ -43,6 +43,24 @@ public sealed class LeakTests
     }
 
     [Fact]
+    public async Task EightBitCacheLetsGoOfItsScalesToo()
+    {
+        using var folder = new TemporaryFolder();
+        Llama eightBits = Tolstoy.EightBits;
+        await Check(async () =>
+        {
+            using KvCache prefix = await eightBits.PrefillAsync(string.Concat(Enumerable.Repeat(Tolstoy.Prefix, 60)), cancellationToken: Cancellation);
+            using Continuation one = await eightBits.ContinueAsync(prefix, " and", s_short, cancellationToken: Cancellation);
+            one.Cache.Save(folder.File("state"), new() { FlushToDisk = false });
+            using var mapped = KvCache.Load(folder.File("state"), eightBits);
+            using var widened = KvCache.Load(folder.File("state"), Llama, new() { Convert = true });
+            (TorchSharp.torch.Tensor key, TorchSharp.torch.Tensor value) = mapped.ToTensors(0);
+            key.Dispose();
+            value.Dispose();
+        });
+    }
+
+    [Fact]
     public async Task StreamThatIsLeftEarlyLetsGo()
     {
         await Check(async () =>

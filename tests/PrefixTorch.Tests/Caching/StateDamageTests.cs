@@ -8,20 +8,27 @@ using PrefixTorch.Tests.Parity;
 
 namespace PrefixTorch.Tests.Caching;
 
+/// <summary>Files of numbers as they are.</summary>
+public sealed class StateDamageTests() : StateDamage(DType.Float32);
+
+/// <summary>Files of 8-bit numbers and their scales.</summary>
+public sealed class EightBitStateDamageTests() : StateDamage(DType.Int8);
+
 /// <summary>Whatever became of a file: it is refused by an exception of ours, or what is read from it is right.</summary>
-public sealed class StateDamageTests : IDisposable
+public abstract class StateDamage : IDisposable
 {
     private static readonly int[] s_ids = [5, 9, 200, 31, 7];
     private static readonly string[] s_keys = ["parent", "parent_digest", "parent_length", "seed", "branch", "prompt_length", "quantization", "name", "quantization_error"];
-    private static readonly string[] s_values = ["", "0", "1", "5", "6", "-1", "2147483647", "9999999999999", "int8", "F32", "F16", "BF16", "I64", "x", "../state", "NaN", "2"];
+    private static readonly string[] s_values = ["", "0", "1", "5", "6", "-1", "2147483647", "9999999999999", "int8", "F32", "F16", "BF16", "I8", "I64", "x", "../state", "NaN", "2"];
 
-    private readonly TestModel _model = new(Golden.Checkpoint("mqa"), "portable");
+    private readonly TestModel _model;
     private readonly TemporaryFolder _folder = new();
     private readonly byte[] _file;
     private readonly float[] _next;
 
-    public StateDamageTests()
+    protected StateDamage(DType kvDType)
     {
+        _model = new TestModel(Golden.Checkpoint("mqa"), "portable", kvDType: kvDType);
         using var cache = new KvCache(_model);
         _model.Append(cache, s_ids);
         cache.Run = new KvRun(3, 1, 2);
@@ -109,6 +116,7 @@ public sealed class StateDamageTests : IDisposable
 
     public void Dispose()
     {
+        GC.SuppressFinalize(this);
         _model.Dispose();
         _folder.Dispose();
     }

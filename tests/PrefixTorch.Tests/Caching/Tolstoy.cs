@@ -13,6 +13,8 @@ internal static class Tolstoy
     private static readonly Lazy<Llama> s_asStored = new(() => Load(null));
     private static readonly Lazy<Llama> s_wideCache = new(() => Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.Float32 }).GetAwaiter().GetResult());
 
+    private static readonly Lazy<Llama> s_eightBits = new(() => Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.Int8 }).GetAwaiter().GetResult());
+
     /// <summary>Weights, keys and values in fp32.</summary>
     public static Llama Fp32 => s_fp32.Value;
 
@@ -21,6 +23,9 @@ internal static class Tolstoy
 
     /// <summary>Weights as stored, keys and values in fp32.</summary>
     public static Llama WideCache => s_wideCache.Value;
+
+    /// <summary>Weights as stored, keys and values in 8 bits.</summary>
+    public static Llama EightBits => s_eightBits.Value;
 
     /// <summary>The bytes of a cache's keys and values, layer by layer.</summary>
     public static byte[] Bytes(KvCache cache)

@@ -83,6 +83,25 @@ public class StateVerbTests(StateFixture states) : IClassFixture<StateFixture>
     }
 
     [Fact]
+    public async Task StateOfAnEightBitCacheIsContinuedByOneOrConvertedWhenAskedFor()
+    {
+        using var folder = new TemporaryFolder();
+        string state = Path.Combine(folder.Path, "state.safetensors");
+        string[] go = ["continue", "--state", state, "--suffix", " He", "--greedy", "--max-new-tokens", "4"];
+        Assert.Equal(0, (await CliRun.Of("prefill", "--prompt", "Prince Andrew rode up", "--save", state, "--kv-dtype", "int8")).ExitCode);
+        JsonElement info = (await CliRun.Of("state", "info", state, "--json")).Json.GetProperty("states")[0];
+        Assert.Equal(("int8", "int8", JsonValueKind.Null), (info.GetProperty("kv_dtype").GetString(), info.GetProperty("quantization").GetString(), info.GetProperty("quantization_error").ValueKind));
+        Assert.Contains("× 32, int8\n", (await CliRun.Of("state", "info", state)).Out.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+        (await CliRun.Of(go)).AssertFailed(1, "as int8, the model as bfloat16", "--kv-dtype int8");
+        CliRun narrow = await CliRun.Of([.. go, "--kv-dtype", "int8"]), wide = await CliRun.Of([.. go, "--convert"]);
+        Assert.Equal((0, 0), (narrow.ExitCode, wide.ExitCode));
+        Assert.Equal(wide.Out, narrow.Out);
+        CliRun verified = await CliRun.Of("verify", "--state", state, "--suffix", " He thought", "--json", "--kv-dtype", "int8");
+        Assert.Equal("bit_for_bit", verified.Json.GetProperty("verdict").GetString());
+        (await CliRun.Of([.. go, "--kv-dtype", "int4"])).AssertFailed(2, "int8");
+    }
+
+    [Fact]
     public async Task ExportedItIsPlainTensors()
     {
         using var folder = new TemporaryFolder();

@@ -13,13 +13,18 @@ public sealed class BranchTests
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
-    public static TheoryData<bool> Models => [true, false];
+    public static TheoryData<string> Models => ["float32", "as stored", "8-bit cache"];
 
     [Theory]
     [MemberData(nameof(Models))]
-    public async Task BranchesAreTheSameAloneAndTogether(bool fp32)
+    public async Task BranchesAreTheSameAloneAndTogether(string model)
     {
-        Llama llama = fp32 ? Tolstoy.Fp32 : Tolstoy.AsStored;
+        Llama llama = model switch
+        {
+            "float32" => Tolstoy.Fp32,
+            "as stored" => Tolstoy.AsStored,
+            _ => Tolstoy.EightBits,
+        };
         using KvCache prefix = await llama.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
         foreach (GenerationOptions options in new[] { s_sampled, s_sampled with { Temperature = null, TopK = null, Greedy = true } })
         {

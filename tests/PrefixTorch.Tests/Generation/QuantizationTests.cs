@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Generation;
 
@@ -26,6 +27,20 @@ public class QuantizationTests
         using Llama original = await Llama.LoadAsync(folder, cancellationToken: Cancellation);
         using Llama quantized = await Llama.LoadAsync(folder, new() { Quantization = Quantization.Int8 }, Cancellation);
         await AssertNearAsync(quantized, original, 0.005);
+    }
+
+    // In chunks where libtorch attends, and in chunks of few rows, where the kernels do.
+    [Theory]
+    [InlineData(512)]
+    [InlineData(16)]
+    public async Task PerplexityOverAnEightBitCacheStaysNearThatOverBFloat16(int chunk)
+    {
+        using Llama bfloat16 = await Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.BFloat16, PrefillChunk = chunk }, Cancellation);
+        using Llama int8 = await Llama.LoadAsync(Repository.TinyTolstoy, new() { KvDType = DType.Int8, PrefillChunk = chunk }, Cancellation);
+        double wide = await PerplexityAsync(bfloat16), narrow = await PerplexityAsync(int8);
+        TestContext.Current.TestOutputHelper!.WriteLine($"Perplexity over bfloat16 {wide:F4}, over int8 {narrow:F4}: {narrow / wide - 1:P3}.");
+        Assert.NotEqual(wide, narrow);
+        Assert.InRange(narrow, wide * 0.995, wide * 1.005);
     }
 
     [Theory]
@@ -83,6 +98,12 @@ public class QuantizationTests
         // Decoding is the same model as reading: a tenth of what quantization costs, or, where prompts are read with bf16 products, no more than that does to the original.
         PerplexityReport own = await original.PerplexityAsync(original.Tokenizer.Encode(text[..4000]), new() { DecodePath = true }, cancellationToken: Cancellation);
         Assert.InRange(report.OfDecodePath!.Mean, 0, Math.Max(from.Mean / 10, 1.5 * own.OfDecodePath!.Mean));
+    }
+
+    private static async Task<double> PerplexityAsync(Llama llama)
+    {
+        string text = await File.ReadAllTextAsync(Repository.Fixture("text", "war-and-peace-end.txt"), Cancellation);
+        return (await llama.PerplexityAsync(llama.Tokenizer.Encode(text[..4000]), cancellationToken: Cancellation)).Perplexity;
     }
 
     /// <summary>The trained model in a folder that may be written.</summary>

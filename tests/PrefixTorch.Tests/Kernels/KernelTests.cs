@@ -163,19 +163,23 @@ public unsafe class KernelTests
     {
         KernelSet kernels = Kernels(isa);
         var random = new Random(5);
-        foreach (DType dtype in s_dtypes)
+        foreach (DType dtype in (DType[])[.. s_dtypes, DType.Int8])
         {
             foreach ((int headDim, int length) in new[] { (8, 1), (16, 5), (64, 300), (128, 77), (96, 515), (20, 40) })
             {
                 using var query = new Numbers(headDim, DType.Float32, seed: 1);
                 using var keys = new Numbers(length * headDim, dtype, seed: 2);
                 using var values = new Numbers(length * headDim, dtype, seed: 3);
-                double[] scores = [.. Enumerable.Range(0, length).Select(j => Enumerable.Range(0, headDim).Sum(d => query[d] * keys[j * headDim + d]))];
+                using var keyScales = new Numbers(length, DType.Float32, seed: 4);
+                using var valueScales = new Numbers(length, DType.Float32, seed: 5);
+                bool scaled = dtype == DType.Int8;
+                double[] scores = [.. Enumerable.Range(0, length).Select(j => (scaled ? keyScales[j] : 1) * Enumerable.Range(0, headDim).Sum(d => query[d] * keys[j * headDim + d]))];
                 double max = scores.Max(), sum = scores.Sum(s => Math.Exp(s - max));
-                double[] expected = [.. Enumerable.Range(0, headDim).Select(d => Enumerable.Range(0, length).Sum(j => Math.Exp(scores[j] - max) / sum * values[j * headDim + d]))];
+                double[] expected = [.. Enumerable.Range(0, headDim).Select(d => Enumerable.Range(0, length).Sum(j => Math.Exp(scores[j] - max) / sum * (scaled ? valueScales[j] : 1) * values[j * headDim + d]))];
 
-                float[] whole = Attend(kernels, dtype, query, keys, values, headDim, length, () => length);
-                float[] pieces = Attend(kernels, dtype, query, keys, values, headDim, length, () => random.Next(1, 40));
+                KeyValueRun all = new() { Keys = keys.Data, Values = values.Data, KeyScales = scaled ? keyScales.Floats : null, ValueScales = scaled ? valueScales.Floats : null, Count = length };
+                float[] whole = Attend(kernels, dtype, query, all, headDim, () => length);
+                float[] pieces = Attend(kernels, dtype, query, all, headDim, () => random.Next(1, 40));
                 Assert.All(Enumerable.Range(0, headDim), d => Assert.Equal(expected[d], whole[d], 1e-4));
                 Assert.Equal(whole, pieces);
             }
@@ -183,10 +187,10 @@ public unsafe class KernelTests
     }
 
     // Blocks of 256 positions, each given as runs of whatever lengths come.
-    private static float[] Attend(KernelSet kernels, DType dtype, Numbers query, Numbers keys, Numbers values, int headDim, int length, Func<int> next)
+    private static float[] Attend(KernelSet kernels, DType dtype, Numbers query, KeyValueRun all, int headDim, Func<int> next)
     {
         const int BlockSize = 256;
-        int stride = headDim + 2, blocks = (length + BlockSize - 1) / BlockSize, pitch = headDim * dtype.Size();
+        int length = all.Count, stride = headDim + 2, blocks = (length + BlockSize - 1) / BlockSize, pitch = headDim * dtype.Size();
         var partials = new float[blocks * stride];
         var scores = new float[BlockSize];
         var output = new float[headDim];
@@ -199,7 +203,14 @@ public unsafe class KernelTests
                 for (int at = start; at < start + limit;)
                 {
                     int count = Math.Min(next(), start + limit - at);
-                    runs.Add(new KeyValueRun { Keys = keys.Data + at * pitch, Values = values.Data + at * pitch, Count = count });
+                    runs.Add(new KeyValueRun
+                    {
+                        Keys = all.Keys + at * pitch,
+                        Values = all.Values + at * pitch,
+                        KeyScales = all.KeyScales == null ? null : all.KeyScales + at,
+                        ValueScales = all.ValueScales == null ? null : all.ValueScales + at,
+                        Count = count,
+                    });
                     at += count;
                 }
 
@@ -239,6 +250,9 @@ public unsafe class KernelTests
                     case DType.BFloat16:
                         BFloat16Element.Store(value, Data + 2 * i);
                         break;
+                    case DType.Int8:
+                        Int8Element.Store(8 * value, Data + i);
+                        break;
                     default:
                         Float16Element.Store(value, Data + 2 * i);
                         break;
@@ -254,6 +268,7 @@ public unsafe class KernelTests
         {
             DType.Float32 => Float32Element.Load(Data + 4 * i),
             DType.BFloat16 => BFloat16Element.Load(Data + 2 * i),
+            DType.Int8 => Int8Element.Load(Data + i),
             _ => Float16Element.Load(Data + 2 * i),
         };
 

@@ -15,14 +15,17 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
     private readonly KernelPool _pool = new(2);
     private readonly Func<Step, Action<int, float[]>?, float[]> _forward;
     private readonly IDisposable _ops;
+    private readonly bool _onDevice;
 
     /// <summary>Loads a folder.</summary>
     /// <param name="folder">The checkpoint.</param>
     /// <param name="path">"torch", or the name of an instruction set.</param>
     /// <param name="dtype">Weights; null: as stored.</param>
     /// <param name="kvDType">Keys and values; null: as the weights.</param>
-    public TestModel(string folder, string path, DType? dtype = null, DType? kvDType = null)
+    /// <param name="onDevice">Whether libtorch owns the caches, as on a GPU; of "torch" only.</param>
+    public TestModel(string folder, string path, DType? dtype = null, DType? kvDType = null, bool onDevice = false)
     {
+        _onDevice = onDevice;
         LibTorch.EnsureLoaded();
         Config = LlamaConfig.Load(folder);
         try
@@ -66,7 +69,7 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
     KvIdentity IKvCacheHost.Identity { get; } = new("test", "", "", "");
 
-    bool IKvCacheHost.IsOnHost => true;
+    bool IKvCacheHost.IsOnHost => !_onDevice;
 
     int IKvCacheHost.VocabSize => Config.VocabSize;
 
@@ -76,7 +79,7 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
     string? IKvCacheHost.Decode(int[] ids) => null;
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(Layout, capacity);
+    KvBuffer IKvCacheHost.Allocate(int capacity) => _onDevice ? new TorchKvBuffer(Layout, capacity, torch.CPU) : new HostKvBuffer(Layout, capacity);
 
     void IKvCacheHost.Evaluate(KvCache cache) => Append(cache, [.. cache.Pending.Select(pending => pending.Id)]);
 

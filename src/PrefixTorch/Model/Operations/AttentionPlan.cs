@@ -109,7 +109,14 @@ internal sealed class AttentionPlan
     public readonly record struct Piece(KvBuffer Buffer, int Slot, int Count)
     {
         /// <summary>Where they lie, for one head of a layer.</summary>
-        public unsafe KeyValueRun Run(int layer, int head) => new() { Keys = Buffer.Keys(layer, head, Slot), Values = Buffer.Values(layer, head, Slot), Count = Count };
+        public unsafe KeyValueRun Run(int layer, int head) => new()
+        {
+            Keys = Buffer.Keys(layer, head, Slot),
+            Values = Buffer.Values(layer, head, Slot),
+            KeyScales = Buffer.KeyScales(layer, head, Slot),
+            ValueScales = Buffer.ValueScales(layer, head, Slot),
+            Count = Count,
+        };
     }
 
     /// <summary>A block of keys and the rows that attend to it.</summary>

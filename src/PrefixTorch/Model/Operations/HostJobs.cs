@@ -191,8 +191,18 @@ internal sealed unsafe partial class HostOperations
             (KvBuffer buffer, int slot) = ops._slots[row];
             DType stored = buffer.Layout.DType;
             byte* key = from + heads * headBytes, value = key + kvHeads * headBytes;
+            float* wide = stackalloc float[stored == DType.Int8 ? headDim : 0];
             for (int head = 0; head < kvHeads; head++)
             {
+                if (stored == DType.Int8)
+                {
+                    ops._kernels.Rotate(dtype, key + head * headBytes, cos, sin, headDim, 1, DType.Float32, (byte*)wide);
+                    *buffer.KeyScales(layer, head, slot) = ops._kernels.QuantizeInt8(wide, headDim, (sbyte*)buffer.Keys(layer, head, slot));
+                    ops._kernels.Convert(dtype, value + head * headBytes, DType.Float32, (byte*)wide, headDim);
+                    *buffer.ValueScales(layer, head, slot) = ops._kernels.QuantizeInt8(wide, headDim, (sbyte*)buffer.Values(layer, head, slot));
+                    continue;
+                }
+
                 ops._kernels.Rotate(dtype, key + head * headBytes, cos, sin, headDim, 1, stored, buffer.Keys(layer, head, slot));
                 ops._kernels.Convert(dtype, value + head * headBytes, stored, buffer.Values(layer, head, slot), headDim);
             }

@@ -137,14 +137,15 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
             return output;
         }
 
-        _flash ??= new FlashAttention();
+        _flash ??= new FlashAttention(_pool, _kernels, _arena);
         foreach (StepSlice slice in _step.Slices)
         {
             using var scope = torch.NewDisposeScope();
+            using var scratch = new ArenaScope(_arena);
             long offset = (long)slice.FirstRow * Heads * HeadDim * _rowDType.Size();
             torch.Tensor query = NativeTensor.Over(_queries + offset, _rowDType, Heads, slice.Count, HeadDim);
             torch.Tensor to = NativeTensor.Over(output.Row(slice.FirstRow), output.DType, slice.Count, Heads, HeadDim);
-            _flash.Attend(query, slice, layer, KvHeads, to);
+            _flash.Attend(query, _rowDType, slice, layer, KvHeads, to);
         }
 
         return output;

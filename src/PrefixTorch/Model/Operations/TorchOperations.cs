@@ -93,9 +93,7 @@ internal sealed class TorchOperations : IOperations<Tensor>
             int row = slice.FirstRow;
             foreach (KvSegment added in slice.Append.Added)
             {
-                (Tensor keys, Tensor values) = added.Buffer.Tensors(layer);
-                keys.narrow(1, added.Start, added.Length).copy_(key.narrow(1, row, added.Length));
-                values.narrow(1, added.Start, added.Length).copy_(value.narrow(1, row, added.Length));
+                KvTensors.Write(added, layer, key.narrow(1, row, added.Length), value.narrow(1, row, added.Length));
                 row += added.Length;
             }
         }
@@ -155,9 +153,8 @@ internal sealed class TorchOperations : IOperations<Tensor>
         int position = 0;
         foreach (KvSegment segment in slice.Append.Segments)
         {
-            (Tensor keys, Tensor values) = segment.Buffer.Tensors(layer);
-            Tensor key = keys.narrow(1, segment.Start, segment.Length).to(ScalarType.Float32);
-            Tensor value = values.narrow(1, segment.Start, segment.Length).to(ScalarType.Float32);
+            (Tensor keys, Tensor values) = KvTensors.Read(segment, layer);
+            Tensor key = keys.to(ScalarType.Float32), value = values.to(ScalarType.Float32);
             Tensor scores = grouped.matmul(key.transpose(1, 2));
             if (position + segment.Length > slice.Start)
             {
