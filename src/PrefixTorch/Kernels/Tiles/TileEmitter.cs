@@ -99,7 +99,7 @@ internal static class TileEmitter
 
         Label loop = code.CreateLabel(), tail = code.CreateLabel(), sums = code.CreateLabel();
         code.test(Steps, Steps);
-        code.jz(tail);
+        code.jz(source == TileSource.BFloat16 ? tail : sums);
         code.Label(ref loop);
         for (int i = 0; i < linesAhead; i++)
         {
@@ -129,9 +129,10 @@ internal static class TileEmitter
 
         code.dec(Steps);
         code.jnz(loop);
-        code.Label(ref tail);
         if (source == TileSource.BFloat16)
         {
+            code.Label(ref tail);
+
             // What is left of a row that is no multiple of a register: the rest of the register reads as zeros, and nothing behind the row is touched.
             code.mov(r8d, Field(nameof(TileArguments.TailMask), __dword_ptr));
             code.test(r8d, r8d);

@@ -54,5 +54,5 @@ internal readonly unsafe record struct TileLayout(int StepBytes, int StepElement
     };
 
     // Rows of codes are padded to whole blocks; rows of bf16 end where they end.
-    private int Padded(int columns) => StepBytes == TileEmitter.StepElements * sizeof(ushort) ? columns : CodeFormat.Blocks(columns) * CodeFormat.Block;
+    private int Padded(int columns) => StepElements == TileEmitter.StepElements && StepBytes == StepElements * sizeof(ushort) ? columns : CodeFormat.Blocks(columns) * CodeFormat.Block;
 }

@@ -1,0 +1,212 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Products by tiles, where the processor multiplies bf16: against their formula, and bit for bit against themselves.</summary>
+public unsafe class TileTests
+{
+    // Odd widths, several K blocks, outputs that are no multiple of four, one row to many.
+    private static readonly (int Rows, int Columns, int Outputs)[] s_shapes =
+    [
+        (1, 32, 4), (1, 40, 3), (2, 31, 5), (3, 576, 9), (6, 2048, 8), (7, 300, 6), (16, 2080, 33), (5, 4300, 4), (64, 257, 70), (70, 2200, 35),
+    ];
+
+    public static TheoryData<string> Sources => [nameof(TileSource.BFloat16), nameof(TileSource.Int8), nameof(TileSource.Int4)];
+
+    [Theory]
+    [MemberData(nameof(Sources))]
+    public void ProductsAreThoseOfTheFormula(string kind)
+    {
+        TileSource source = Enum.Parse<TileSource>(kind);
+        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        foreach ((int rows, int columns, int outputs) in s_shapes)
+        {
+            using var weights = new Weights(source, outputs, columns, seed: 1);
+            using var x = new Rows(source, rows, columns, seed: 2);
+            using var bias = new Numbers(outputs, DType.Float32, seed: 3);
+            float[] y = Multiply(weights, x, bias.Floats, 0, outputs, 0, rows);
+            for (int r = 0; r < rows; r++)
+            {
+                for (int n = 0; n < outputs; n++)
+                {
+                    double expected = bias[n], size = Math.Abs(expected);
+                    for (int k = 0; k < columns; k++)
+                    {
+                        double product = weights[n, k] * x[r, k];
+                        expected += product;
+                        size += Math.Abs(product);
+                    }
+
+                    Assert.Equal(expected, y[r * outputs + n], size * 1e-6);
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Sources))]
+    public void ARowGivesTheSameBitsInAProductOfAnySize(string kind)
+    {
+        TileSource source = Enum.Parse<TileSource>(kind);
+        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        foreach (int columns in new[] { 576, 4300 })
+        {
+            const int Count = 70, Outputs = 38;
+            using var weights = new Weights(source, Outputs, columns, seed: 4);
+            using var x = new Rows(source, Count, columns, seed: 5);
+            float[] all = Multiply(weights, x, null, 0, Outputs, 0, Count);
+            foreach ((int first, int rows) in new[] { (0, 1), (69, 1), (3, 4), (20, 7), (40, 16), (5, 63) })
+            {
+                float[] some = Multiply(weights, x, null, 0, Outputs, first, rows);
+                Assert.Equal(all.AsSpan(first * Outputs, rows * Outputs).ToArray(), some);
+            }
+        }
+    }
+
+    [Fact]
+    public void NothingIsReadBehindTheLastRow()
+    {
+        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        const int Columns = 45, Outputs = 4;
+        using var weights = new Numbers(Outputs * Columns + 32, DType.BFloat16, seed: 6);
+        using var x = new Rows(TileSource.BFloat16, 2, Columns, seed: 7);
+        for (int i = Outputs * Columns; i < Outputs * Columns + 32; i++)
+        {
+            BFloat16Element.Store(float.NaN, weights.Data + i * sizeof(ushort));
+        }
+
+        var y = new float[2 * Outputs];
+        fixed (float* to = y)
+        {
+            TileProduct.Run(new TileWeights(TileSource.BFloat16, (nint)weights.Data, 0, Columns), null, 0, Outputs, x.Data, x.Pitch, 2, to, Outputs);
+        }
+
+        Assert.DoesNotContain(y, float.IsNaN);
+    }
+
+    private static float[] Multiply(Weights weights, Rows x, float* bias, int firstOutput, int outputs, int firstRow, int rows)
+    {
+        var y = new float[rows * outputs];
+        fixed (float* to = y)
+        {
+            TileProduct.Run(weights.Tiles, bias, firstOutput, firstOutput + outputs, (ushort*)((byte*)x.Data + firstRow * x.Pitch), x.Pitch, rows, to, outputs);
+        }
+
+        return y;
+    }
+
+    /// <summary>Random weights of any kind, and what each of them means.</summary>
+    private sealed class Weights : IDisposable
+    {
+        private readonly Numbers? _floats;
+        private readonly NativeBlock _codes;
+        private readonly NativeBlock _scales;
+        private readonly double[] _values;
+        private readonly int _columns;
+
+        public Weights(TileSource source, int outputs, int columns, int seed)
+        {
+            var random = new Random(seed);
+            int blocks = CodeFormat.Blocks(columns);
+            _columns = columns;
+            _values = new double[outputs * columns];
+            _codes = NativeBlock.Allocate((long)outputs * blocks * CodeFormat.Block);
+            _scales = NativeBlock.Allocate((long)outputs * blocks * CodeFormat.Groups * sizeof(float));
+            new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
+            if (source == TileSource.BFloat16)
+            {
+                _floats = new Numbers(outputs * columns, DType.BFloat16, seed);
+                _values = [.. Enumerable.Range(0, outputs * columns).Select(i => _floats[i])];
+            }
+            else if (source == TileSource.Int8)
+            {
+                for (int n = 0; n < outputs; n++)
+                {
+                    ((float*)_scales.Pointer)[n] = 0.25f + random.NextSingle();
+                    for (int k = 0; k < columns; k++)
+                    {
+                        var code = (sbyte)random.Next(-127, 128);
+                        ((sbyte*)_codes.Pointer)[n * blocks * CodeFormat.Block + k] = code;
+                        _values[n * columns + k] = code * (double)((float*)_scales.Pointer)[n];
+                    }
+                }
+            }
+            else
+            {
+                for (int group = 0; group < outputs * blocks * CodeFormat.Groups; group++)
+                {
+                    BFloat16Element.Store(0.25f + random.NextSingle(), _scales.Pointer + group * sizeof(ushort));
+                }
+
+                for (int n = 0; n < outputs; n++)
+                {
+                    for (int k = 0; k < columns; k++)
+                    {
+                        int code = random.Next(16), block = n * blocks + k / CodeFormat.Block;
+                        (int word, int shift) = CodeFormat.Int4Place(k % CodeFormat.Block);
+                        ((uint*)_codes.Pointer)[block * CodeFormat.Block / 8 + word] |= (uint)code << shift;
+                        float scale = BFloat16Element.Load(_scales.Pointer + (block * CodeFormat.Groups + k % CodeFormat.Block / CodeFormat.Group) * sizeof(ushort));
+                        _values[n * columns + k] = (code - CodeFormat.Int4Zero) * (double)scale;
+                    }
+                }
+            }
+
+            Tiles = new TileWeights(source, (nint)(_floats is null ? _codes.Pointer : _floats.Data), (nint)_scales.Pointer, columns);
+        }
+
+        public TileWeights Tiles { get; }
+
+        public double this[int output, int column] => _values[output * _columns + column];
+
+        public void Dispose()
+        {
+            _floats?.Dispose();
+            _codes.Release();
+            _scales.Release();
+        }
+    }
+
+    /// <summary>Random activations, laid for weights of one kind.</summary>
+    private sealed class Rows : IDisposable
+    {
+        private readonly Numbers _floats;
+        private readonly NativeBlock _laid;
+        private readonly int _columns;
+
+        public Rows(TileSource source, int rows, int columns, int seed)
+        {
+            _columns = columns;
+            _floats = new Numbers(rows * columns, DType.BFloat16, seed);
+            int elements = TileRows.Elements(source, columns);
+            Pitch = (long)elements * sizeof(ushort);
+            _laid = NativeBlock.Allocate(rows * Pitch);
+            for (int row = 0; row < rows; row++)
+            {
+                var from = (ushort*)_floats.Data + row * columns;
+                var to = (ushort*)(_laid.Pointer + row * Pitch);
+                if (TileRows.NeedsEncoding(source, columns))
+                {
+                    TileRows.Encode(source, from, columns, to);
+                }
+                else
+                {
+                    new Span<ushort>(from, columns).CopyTo(new Span<ushort>(to, columns));
+                }
+            }
+        }
+
+        public ushort* Data => (ushort*)_laid.Pointer;
+
+        public long Pitch { get; }
+
+        public double this[int row, int column] => _floats[row * _columns + column];
+
+        public void Dispose()
+        {
+            _floats.Dispose();
+            _laid.Release();
+        }
+    }
+}
