@@ -25,12 +25,20 @@ internal sealed class LoadOptions : ModelOptions
         ["int4"] = Quantization.Int4,
     };
 
+    private static readonly Dictionary<string, LoadMode> s_loads = new()
+    {
+        [Auto] = LoadMode.Auto,
+        ["map"] = LoadMode.Map,
+        ["copy"] = LoadMode.Copy,
+    };
+
     private Option<string?>? _generationConfig;
 
     public LoadOptions()
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", [.. s_dtypes.Keys, .. s_quantizations.Keys]);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
+        Load = Choice("--load", "Where weights lie: map: in the mapped file, the first token comes soonest; copy: in memory of their own, in huge pages where there are any; auto: map.", [.. s_loads.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
     }
@@ -45,6 +53,8 @@ internal sealed class LoadOptions : ModelOptions
     public Option<string?> DType { get; }
 
     public Option<string?> KvDType { get; }
+
+    public Option<string?> Load { get; }
 
     public Option<string?> Device { get; }
 
@@ -63,13 +73,14 @@ internal sealed class LoadOptions : ModelOptions
             DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
             Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
             KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
+            Load = s_loads[call.Get(Load) ?? Auto],
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),
             GenerationConfigFile = _generationConfig is null ? null : call.Get(_generationConfig),
             StatePath = statePath ?? [],
         };
         Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);
-        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
+        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, {(llama.Options.Load == LoadMode.Copy ? "copied" : "mapped")}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
         return llama;
     }
 

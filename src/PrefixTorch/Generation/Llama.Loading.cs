@@ -62,6 +62,8 @@ public sealed partial class Llama
         }
     }
 
+    private static LoadMode ChooseLoad(LoadMode asked, Checkpoint checkpoint) => asked == LoadMode.Auto ? LoadMode.Map : asked;
+
     private static GenerationConfig ReadGenerationConfig(string path, LlamaConfig config)
     {
         try

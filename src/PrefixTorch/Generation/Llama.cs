@@ -49,7 +49,8 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         _pool = new KernelPool(options.Threads ?? Environment.ProcessorCount);
         try
         {
-            _model = LlamaWeights.Load(checkpoint, config, options.DType, _pool);
+            options = options with { Load = ChooseLoad(options.Load, checkpoint) };
+            _model = LlamaWeights.Load(checkpoint, config, options.DType, _pool, copy: options.Load == LoadMode.Copy);
         }
         catch
         {

@@ -24,6 +24,9 @@ public sealed record LlamaOptions
     /// </summary>
     public Quantization? Quantization { get; init; }
 
+    /// <summary>Whether weights that are held as stored stay in the mapped file or are copied.</summary>
+    public LoadMode Load { get; init; }
+
     /// <summary>How keys and values are held; null: as the weights.</summary>
     public DType? KvDType { get; init; }
 
