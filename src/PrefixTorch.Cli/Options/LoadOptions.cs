@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Cli.Verbs;
 using PrefixTorch.Generation;
 using PrefixTorch.Memory;
@@ -38,7 +39,7 @@ internal sealed class LoadOptions : ModelOptions
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", [.. s_dtypes.Keys, .. s_quantizations.Keys]);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic.", [.. s_dtypes.Keys]);
-        Load = Choice("--load", "Where weights lie: map: in the mapped file, the first token comes soonest; copy: in memory of their own, in huge pages where there are any; auto: map.", [.. s_loads.Keys]);
+        Load = Choice("--load", "Where weights lie that are held as stored. map: in the mapped file, the first token comes soonest; copy: in memory of their own, in huge pages where there are any, each token comes a little sooner; auto: map.", [.. s_loads.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
     }
@@ -68,10 +69,12 @@ internal sealed class LoadOptions : ModelOptions
     public async Task<Llama> LoadAsync(VerbCall call, CancellationToken cancellation, IReadOnlyList<string>? statePath = null, DType? defaultDType = null)
     {
         long start = Stopwatch.GetTimestamp();
+        using var bar = new QuantizeBar(call.Output);
         var options = new LlamaOptions
         {
             DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
             Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
+            QuantizationProgress = bar,
             KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : defaultDType,
             Load = s_loads[call.Get(Load) ?? Auto],
             Device = call.Get(Device) ?? "cpu",

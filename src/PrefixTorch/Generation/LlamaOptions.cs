@@ -24,6 +24,9 @@ public sealed record LlamaOptions
     /// </summary>
     public Quantization? Quantization { get; init; }
 
+    /// <summary>Told of the matrices done, of how many, where codes are made now.</summary>
+    public IProgress<(int Done, int Total)>? QuantizationProgress { get; init; }
+
     /// <summary>Whether weights that are held as stored stay in the mapped file or are copied.</summary>
     public LoadMode Load { get; init; }
 

@@ -10,9 +10,8 @@ internal static unsafe partial class MemoryPages
 
     // The numbers of Linux; the first is macOS's too.
     private const int WillNeed = 3;
-    private const int HugePage = 14;
     private const int DontNeed = 4;
-    private const int PopulateRead = 22;
+    private const int HugePage = 14;
 
     /// <summary>
     /// Starts to read a range of a map that will be used soon, and returns at once. Where pages lie far apart this is many times faster than
@@ -32,15 +31,6 @@ internal static unsafe partial class MemoryPages
         if (OperatingSystem.IsLinux())
         {
             Advise(pointer, byteCount, HugePage);
-        }
-    }
-
-    /// <summary>Enters a range of a map into the process's page table, and reads what is not in memory: whoever uses it then waits for no fault.</summary>
-    public static void Populate(byte* pointer, long byteCount)
-    {
-        if (OperatingSystem.IsLinux())
-        {
-            Advise(pointer, byteCount, PopulateRead);
         }
     }
 
