@@ -35,13 +35,13 @@ internal sealed class SpeedBench(Llama llama, int repetitions)
     public async Task<BenchLine> DecodeAsync(int context, int tokens, CancellationToken cancellation)
     {
         using KvCache prefix = await llama.PrefillAsync(_work.RandomIds(context), cancellationToken: cancellation).ConfigureAwait(false);
-        double before = Machine.MeasureReadBandwidth(llama.Options.Threads);
+        double before = _work.ReadBandwidth();
         Measured rate = await Measured.RepeatAsync(repetitions, async () =>
         {
             using Continuation decoded = await llama.ContinueAsync(prefix, "", _greedy with { MaxNewTokens = tokens }, cancellationToken: cancellation).ConfigureAwait(false);
             return decoded.Report.Timings.TokensPerSecond;
         }).ConfigureAwait(false);
-        double read = (before + Machine.MeasureReadBandwidth(llama.Options.Threads)) / 2;
+        double read = (before + _work.ReadBandwidth()) / 2;
         double weights = llama.WeightBytesPerToken * rate.Median, all = _work.DecodeBytes(context + (tokens / 2.0)) * rate.Median;
         return new BenchLine("decode", $"decode at {context}") { Result = $"{rate.Median:F1} tokens/s", Share = $"weights {weights / 1e9:F1} GB/s, {weights / read:P0} of a plain read; with keys and values {all / read:P0}" }
             .With("ctx", context).With("tokens", tokens).With("median_tps", rate.Median).With("min_tps", rate.Least).With("max_tps", rate.Most)

@@ -22,6 +22,9 @@ internal sealed class Work(Llama llama)
     /// <summary>Bytes that decoding a token behind so many others reads: weights, keys and values.</summary>
     public double DecodeBytes(double context) => llama.WeightBytesPerToken + context * llama.Layout.BytesPerToken;
 
+    /// <summary>Bytes a second of a plain read by the model's threads, from pages of the size that its weights lie in.</summary>
+    public double ReadBandwidth() => Machine.MeasureReadBandwidth(llama.Options.Threads, huge: llama.Options.Load == LoadMode.Copy);
+
     /// <summary>Ids of a text that nobody wrote.</summary>
     public int[] RandomIds(int count) => [.. Enumerable.Range(0, count).Select(_ => _random.Next(llama.Config.VocabSize))];
 }

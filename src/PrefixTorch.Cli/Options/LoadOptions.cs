@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using PrefixTorch.Cli.Inputs;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Cli.Verbs;
 using PrefixTorch.Generation;
 using PrefixTorch.Memory;
@@ -28,12 +29,20 @@ internal sealed class LoadOptions : ModelOptions
         ["int4"] = Quantization.Int4,
     };
 
+    private static readonly Dictionary<string, LoadMode> s_loads = new()
+    {
+        [Auto] = LoadMode.Auto,
+        ["map"] = LoadMode.Map,
+        ["copy"] = LoadMode.Copy,
+    };
+
     private Option<string?>? _generationConfig;
 
     public LoadOptions()
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", DTypeWords);
         KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic. int8 has a scale for each head and token: about half the memory of 16 bits.", [.. s_kvDTypes.Keys]);
+        Load = Choice("--load", "Where weights lie that are held as stored. map: in the mapped file, the first token comes soonest; copy: in memory of their own, in huge pages where there are any, each token comes a little sooner; auto: map.", [.. s_loads.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
     }
@@ -52,6 +61,8 @@ internal sealed class LoadOptions : ModelOptions
 
     public Option<string?> KvDType { get; }
 
+    public Option<string?> Load { get; }
+
     public Option<string?> Device { get; }
 
     public Option<int?> Threads { get; }
@@ -64,18 +75,21 @@ internal sealed class LoadOptions : ModelOptions
     public async Task<Llama> LoadAsync(VerbCall call, CancellationToken cancellation, IReadOnlyList<string>? statePath = null, DType? defaultDType = null)
     {
         long start = Stopwatch.GetTimestamp();
+        using var bar = new QuantizeBar(call.Output);
         var options = new LlamaOptions
         {
             DType = call.Get(DType) is string dtype ? s_dtypes.GetValueOrDefault(dtype) : defaultDType,
             Quantization = call.Get(DType) is string name && s_quantizations.TryGetValue(name, out Quantization quantization) ? quantization : null,
+            QuantizationProgress = bar,
             KvDType = call.Get(KvDType) is string kvDType ? s_kvDTypes[kvDType] : defaultDType,
+            Load = s_loads[call.Get(Load) ?? Auto],
             Device = call.Get(Device) ?? "cpu",
             Threads = call.Get(Threads),
             GenerationConfigFile = _generationConfig is null ? null : call.Get(_generationConfig),
             StatePath = statePath ?? [],
         };
         Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);
-        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
+        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, {(llama.Options.Load == LoadMode.Copy ? "copied" : "mapped")}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
         return llama;
     }
 

@@ -80,14 +80,14 @@ internal sealed class BenchVerb : Verb
         var memory = ProcessMemory.Read();
         using var process = Process.GetCurrentProcess();
         double sinceStart = (DateTime.Now - process.StartTime).TotalSeconds;
-        return new BenchLine("load", $"load {llama.Name}") { Result = $"{first:F2} s to the first token, {sinceStart:F2} s from the start of the process", Share = $"{memory.PeakResident / 1e6:N0} MB at most, {Anonymous(memory)}" }
-            .With("model", llama.Name).With("weight_bytes", llama.WeightBytes).With("model_load_s", loaded).With("total_to_first_token_s", first).With("since_process_start_s", sinceStart)
+        return new BenchLine("load", $"load {llama.Name}, {(llama.Options.Load == LoadMode.Copy ? "copied" : "mapped")}") { Result = $"{first:F2} s to the first token, {sinceStart:F2} s from the start of the process", Share = $"{memory.PeakResident / 1e6:N0} MB at most, {Anonymous(memory)}" }
+            .With("model", llama.Name).With("load", llama.Options.Load.ToString().ToLowerInvariant()).With("weight_bytes", llama.WeightBytes).With("model_load_s", loaded).With("total_to_first_token_s", first).With("since_process_start_s", sinceStart)
             .With("peak_rss", memory.PeakResident).With("anon", memory.Anonymous);
     }
 
     private static BenchLine MachineLine(Llama llama)
     {
-        double read = Machine.MeasureReadBandwidth(llama.Options.Threads), peak = Machine.MeasurePeakFlops(llama.Options.Threads);
+        double read = new Work(llama).ReadBandwidth(), peak = Machine.MeasurePeakFlops(llama.Options.Threads);
         return new BenchLine("machine", "this machine") { Result = $"{llama.Options.Threads} threads, {llama.Arithmetic}", Share = $"a plain read {read / 1e9:F1} GB/s, fp32 peak {peak / 1e9:F0} GFLOP/s" }
             .With("description", Machine.Description).With("arithmetic", llama.Arithmetic).With("threads", llama.Options.Threads).With("membw_GBps", read / 1e9).With("peak_fp32_gflops", peak / 1e9);
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using PrefixTorch.Cli.Options;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Generation;
 
 namespace PrefixTorch.Cli.Verbs;
@@ -28,7 +29,11 @@ internal sealed class QuantizeVerb : Verb
         string source = _model.Folder(call), target = call.Get(_out)!;
         Quantization quantization = Enum.Parse<Quantization>(call.Get(_dtype) ?? nameof(Quantization.Int8), ignoreCase: true);
         long start = Stopwatch.GetTimestamp();
-        await Llama.QuantizeAsync(source, target, quantization, call.Get(_threads), progress: null, cancellation).ConfigureAwait(false);
+        using (var bar = new QuantizeBar(call.Output))
+        {
+            await Llama.QuantizeAsync(source, target, quantization, call.Get(_threads), bar, cancellation).ConfigureAwait(false);
+        }
+
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         (long before, long after) = (CheckpointInfo.Read(source).TotalBytes, CheckpointInfo.Read(target).TotalBytes);
         call.Output.Note($"{after:N0} bytes of {before:N0}, in {seconds:F1} s");

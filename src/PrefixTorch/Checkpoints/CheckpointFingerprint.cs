@@ -26,7 +26,7 @@ internal static unsafe class CheckpointFingerprint
         {
             foreach ((long offset, int byteCount) in Samples(tensor.ByteCount))
             {
-                MappedPages.Prefetch(tensor.Pointer + offset, byteCount);
+                MemoryPages.Prefetch(tensor.Pointer + offset, byteCount);
             }
         }
 

@@ -37,14 +37,12 @@ public sealed partial class Llama
         LlamaConfig config = LlamaConfig.Load(folder);
         GenerationConfig generationConfig = options.GenerationConfigFile is string file ? ReadGenerationConfig(file, config) : GenerationConfig.Load(folder, config);
 
-        // libtorch takes longer to load than a map of the weights, and a short prompt needs none of it: it comes while the rest goes on.
-        _ = Task.Run(LibTorch.EnsureLoaded, CancellationToken.None);
         cancellationToken.ThrowIfCancellationRequested();
         Task<LlamaTokenizer?> tokenizer = Task.Run(() => s_tokenizerFiles.Any(name => File.Exists(Path.Combine(folder, name))) ? LlamaTokenizer.Load(folder) : null, cancellationToken);
         string name = PulledModels.NameOf(Path.GetFullPath(folder)) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
         if (options.Quantization is Quantization quantization)
         {
-            folder = Quantized(folder, config, quantization, options.Threads, cancellationToken);
+            folder = Quantized(folder, config, quantization, options, cancellationToken);
             config = LlamaConfig.Load(folder);
             name += config.Quantization?.Format is string format && !name.EndsWith(format, StringComparison.Ordinal) ? "-" + format : "";
         }
@@ -53,13 +51,33 @@ public sealed partial class Llama
         try
         {
             checkpoint = Checkpoint.Open(folder);
-            return new Llama(folder, name, options, config, generationConfig, tokenizer.GetAwaiter().GetResult(), checkpoint);
+            return new Llama(folder, name, options, config, generationConfig, tokenizer, checkpoint);
         }
         catch
         {
             checkpoint?.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Where weights of so many bytes lie, with so many bytes free.</summary>
+    /// <remarks>Auto is the map: the first token comes several times as soon, and a copy makes that up only after some hundred tokens (README, Loading).</remarks>
+    /// <exception cref="PrefixTorchException">A copy was asked for that cannot be, or finds no room.</exception>
+    internal static LoadMode ChooseLoad(LlamaOptions options, long bytes, long free)
+    {
+        if (options.Load != LoadMode.Copy)
+        {
+            return LoadMode.Map;
+        }
+
+        if (options.Device != "cpu")
+        {
+            throw new PrefixTorchException($"A copy of the weights in memory was asked for on {options.Device}, which has a copy of its own; load with auto or map.");
+        }
+
+        return bytes <= free
+            ? LoadMode.Copy
+            : throw new PrefixTorchException($"A copy of the weights was asked for: it takes {bytes:N0} bytes and {free:N0} are free. Load with auto or map, or quantize the model.");
     }
 
     private static GenerationConfig ReadGenerationConfig(string path, LlamaConfig config)

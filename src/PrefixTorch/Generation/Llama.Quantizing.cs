@@ -16,7 +16,7 @@ public sealed partial class Llama
     /// <param name="target">The folder to write.</param>
     /// <param name="quantization">To what.</param>
     /// <param name="threads">Threads; null: one for each processor.</param>
-    /// <param name="progress">Told of the tensors done, of how many.</param>
+    /// <param name="progress">Told of the matrices done, of how many.</param>
     /// <param name="cancellationToken">Looked at between tensors.</param>
     /// <exception cref="PrefixTorchException">The checkpoint cannot be read or is quantized already, or the target not written.</exception>
     public static Task QuantizeAsync(string folder, string target, Quantization quantization, int? threads = null, IProgress<(int Done, int Total)>? progress = null, CancellationToken cancellationToken = default)
@@ -35,7 +35,7 @@ public sealed partial class Llama
     private static WeightFormat FormatOf(Quantization quantization) => quantization == Quantization.Int8 ? WeightFormat.Int8 : WeightFormat.Int4;
 
     // The folder with the codes of a model: its own, if it is quantized so, or one that was made before, or is made now.
-    private static string Quantized(string folder, LlamaConfig config, Quantization quantization, int? threads, CancellationToken cancellationToken)
+    private static string Quantized(string folder, LlamaConfig config, Quantization quantization, LlamaOptions options, CancellationToken cancellationToken)
     {
         string name = quantization.ToString().ToLowerInvariant();
         if (config.Quantization is { IsOurs: true } own)
@@ -61,15 +61,15 @@ public sealed partial class Llama
             }
         }
 
-        using var pool = new KernelPool(threads ?? Environment.ProcessorCount);
+        using var pool = new KernelPool(options.Threads ?? Environment.ProcessorCount);
         try
         {
-            Quantizer.Write(folder, FormatOf(quantization), beside, pool, null, cancellationToken);
+            Quantizer.Write(folder, FormatOf(quantization), beside, pool, options.QuantizationProgress, cancellationToken);
             return beside;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or CheckpointException { Error: CheckpointError.NotWritten })
         {
-            Quantizer.Write(folder, FormatOf(quantization), cached, pool, null, cancellationToken);
+            Quantizer.Write(folder, FormatOf(quantization), cached, pool, options.QuantizationProgress, cancellationToken);
             return cached;
         }
     }

@@ -37,19 +37,19 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private readonly Checkpoint _checkpoint;
     private int _disposed;
 
-    private Llama(string folder, string name, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, LlamaTokenizer? tokenizer, Checkpoint checkpoint)
+    private Llama(string folder, string name, LlamaOptions options, LlamaConfig config, GenerationConfig generationConfig, Task<LlamaTokenizer?> tokenizer, Checkpoint checkpoint)
     {
         Folder = Path.GetFullPath(folder);
         Name = name;
         Config = config;
         GenerationConfig = generationConfig;
-        _tokenizer = tokenizer;
         _checkpoint = checkpoint;
         _device = ParseDevice(options.Device);
         _pool = new KernelPool(options.Threads ?? Environment.ProcessorCount);
         try
         {
-            _model = LlamaWeights.Load(checkpoint, config, options.DType, _pool);
+            options = options with { Load = ChooseLoad(options, checkpoint.TotalBytes, FreeMemory.Measure()) };
+            _model = LlamaWeights.Load(checkpoint, config, options.DType, _pool, copy: options.Load == LoadMode.Copy);
         }
         catch
         {
@@ -83,6 +83,22 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         }
 
         _engine = new Engine(forward, _pool, config.VocabSize, options.PrefillChunk);
+        if (!tokenizer.IsCompleted)
+        {
+            // A short prompt needs no libtorch and a long one does. It comes while a large vocabulary does; not earlier, because nobody can start
+            // a thread while it is being loaded.
+            _ = Task.Run(LibTorch.EnsureLoaded);
+        }
+
+        try
+        {
+            _tokenizer = tokenizer.GetAwaiter().GetResult();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>The folder the model was loaded from.</summary>

@@ -24,6 +24,12 @@ public sealed record LlamaOptions
     /// </summary>
     public Quantization? Quantization { get; init; }
 
+    /// <summary>Told of the matrices done, of how many, where codes are made now.</summary>
+    public IProgress<(int Done, int Total)>? QuantizationProgress { get; init; }
+
+    /// <summary>Whether weights that are held as stored stay in the mapped file or are copied.</summary>
+    public LoadMode Load { get; init; }
+
     /// <summary>
     /// How keys and values are held: <see cref="Memory.DType.Float32"/>, <see cref="Memory.DType.BFloat16"/>, <see cref="Memory.DType.Float16"/>, or
     /// <see cref="Memory.DType.Int8"/> with a scale for each head and token, about half the bytes of 16 bits; null: as the weights.

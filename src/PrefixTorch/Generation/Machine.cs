@@ -15,12 +15,13 @@ public static class Machine
     /// </summary>
     /// <param name="threads">How many; null: one for each processor.</param>
     /// <param name="bytes">The memory that is allocated and read.</param>
+    /// <param name="huge">Whether the memory lies in huge pages, as weights do that are copied.</param>
     /// <returns>The median of a few readings.</returns>
-    public static double MeasureReadBandwidth(int? threads = null, long bytes = 512L << 20)
+    public static double MeasureReadBandwidth(int? threads = null, long bytes = 512L << 20, bool huge = false)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(bytes, ReadProbe.BlockBytes);
         using var pool = new KernelPool(threads ?? Environment.ProcessorCount);
-        using var probe = new ReadProbe(bytes, pool);
+        using var probe = new ReadProbe(bytes, huge, pool);
         return Median(() => probe.Measure());
     }
 

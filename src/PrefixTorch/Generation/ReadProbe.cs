@@ -17,11 +17,11 @@ internal sealed unsafe class ReadProbe : IDisposable
     private readonly NativeBlock _memory;
     private readonly int _blocks;
 
-    public ReadProbe(long bytes, KernelPool pool)
+    public ReadProbe(long bytes, bool huge, KernelPool pool)
     {
         _pool = pool;
         _blocks = checked((int)(bytes / BlockBytes));
-        _memory = NativeBlock.Allocate((long)_blocks * BlockBytes);
+        _memory = huge ? NativeBlock.AllocateHuge((long)_blocks * BlockBytes) : NativeBlock.Allocate((long)_blocks * BlockBytes);
 
         // Memory that was never written is one page of zeros.
         for (int i = 0; i < _blocks; i++)

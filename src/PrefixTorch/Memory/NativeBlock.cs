@@ -65,6 +65,23 @@ internal sealed unsafe class NativeBlock
         return new NativeBlock(pointer, byteCount);
     }
 
+    /// <summary>
+    /// Anonymous memory in huge pages where the system gives them (Linux), its content undefined: for what is large and read over and over,
+    /// as weights are. The caller is its first holder.
+    /// </summary>
+    public static NativeBlock AllocateHuge(long byteCount)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(byteCount);
+        if (byteCount < MemoryPages.HugeByteCount)
+        {
+            return Allocate(byteCount);
+        }
+
+        var pointer = (byte*)NativeMemory.AlignedAlloc((nuint)byteCount, MemoryPages.HugeByteCount);
+        MemoryPages.WantHuge(pointer, byteCount);
+        return new NativeBlock(pointer, byteCount);
+    }
+
     /// <summary>A read-only map of a whole file, which must not be empty. The caller is its first holder.</summary>
     /// <exception cref="IOException">The file cannot be opened or mapped.</exception>
     public static NativeBlock Map(string path)

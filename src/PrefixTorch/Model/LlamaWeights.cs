@@ -6,8 +6,8 @@ using PrefixTorch.Memory;
 namespace PrefixTorch.Model;
 
 /// <summary>
-/// From the names of a Hugging Face checkpoint to a model: matrices stay where they are in the mapped files, unless another dtype is asked for
-/// or they are not aligned.
+/// From the names of a Hugging Face checkpoint to a model: matrices stay where they are in the mapped files, unless a copy or another dtype is
+/// asked for or they are not aligned. What is not a map lies in huge pages.
 /// </summary>
 internal static unsafe class LlamaWeights
 {
@@ -15,12 +15,13 @@ internal static unsafe class LlamaWeights
     /// <param name="checkpoint">The checkpoint; may be disposed when this returns.</param>
     /// <param name="config">The resolved configuration.</param>
     /// <param name="dtype">How matrices are held: fp32, bf16 or fp16; null: as stored.</param>
-    /// <param name="pool">Threads for conversions.</param>
+    /// <param name="pool">Threads for copies and conversions.</param>
+    /// <param name="copy">Whether matrices are copied into memory of their own.</param>
     /// <exception cref="CheckpointException">Weights are missing, misshapen or unknown: all of them are named.</exception>
-    public static LlamaModel Load(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
+    public static LlamaModel Load(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool, bool copy = false)
     {
         WeightCheck.Check(checkpoint, [.. Expected(config, checkpoint)]);
-        var loader = new Loader(checkpoint, config, dtype, pool);
+        var loader = new Loader(checkpoint, config, dtype, pool, copy);
         try
         {
             WeightMatrix embedding = loader.Matrix("model.embed_tokens.weight");
@@ -52,7 +53,7 @@ internal static unsafe class LlamaWeights
 
     /// <summary>One matrix of a checkpoint. The caller disposes it.</summary>
     public static WeightMatrix Matrix(Checkpoint checkpoint, LlamaConfig config, string name, DType? dtype, KernelPool pool) =>
-        new Loader(checkpoint, config, dtype, pool).Matrix(name);
+        new Loader(checkpoint, config, dtype, pool, copy: false).Matrix(name);
 
     /// <summary>The weights that a configuration asks of a checkpoint; of codes, their scales too.</summary>
     public static IEnumerable<ExpectedWeight> Expected(LlamaConfig config, Checkpoint checkpoint)
@@ -111,7 +112,7 @@ internal static unsafe class LlamaWeights
         yield return new("lm_head.weight", [v, c], Optional: config.TieWordEmbeddings);
     }
 
-    private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool)
+    private sealed class Loader(Checkpoint checkpoint, LlamaConfig config, DType? dtype, KernelPool pool, bool copy)
     {
         private readonly List<IDisposable> _made = [];
 
@@ -143,18 +144,18 @@ internal static unsafe class LlamaWeights
             WeightMatrix matrix;
             if (held == tensor.DType && (nint)tensor.Pointer % held.Size() == 0)
             {
-                matrix = new WeightMatrix(name, held, rows, columns, tensor.Block.Retain(), tensor.Pointer);
+                (NativeBlock block, nint data) = Hold(tensor);
+                matrix = new WeightMatrix(name, held, rows, columns, block, (byte*)data);
+                _made.Add(matrix);
             }
             else
             {
-                var block = NativeBlock.Allocate((long)rows * columns * held.Size());
+                var block = NativeBlock.AllocateHuge((long)rows * columns * held.Size());
                 matrix = new WeightMatrix(name, held, rows, columns, block, block.Pointer);
                 _made.Add(matrix);
                 Fill(tensor, stored, matrix);
-                return matrix;
             }
 
-            _made.Add(matrix);
             return matrix;
         }
 
@@ -168,7 +169,9 @@ internal static unsafe class LlamaWeights
                 throw new PrefixTorchException($"{scales.Name} is {scales.DType.FileName()} at byte {scales.Entry.Offset}, and {needed.FileName()}, aligned, is needed. Quantize the original checkpoint again.");
             }
 
-            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, tensor.Block.Retain(), tensor.Pointer, scales.Block.Retain(), scales.Pointer);
+            (NativeBlock block, nint data) = Hold(tensor);
+            (NativeBlock scalesBlock, nint scalesData) = Hold(scales);
+            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, block, (byte*)data, scalesBlock, (byte*)scalesData);
             _made.Add(matrix);
             return matrix;
         }
@@ -194,6 +197,21 @@ internal static unsafe class LlamaWeights
             {
                 made.Dispose();
             }
+        }
+
+        // Where a tensor's bytes are held: in the file's map, or in a copy. The caller takes over the hold.
+        private (NativeBlock Block, nint Data) Hold(CheckpointTensor tensor)
+        {
+            if (!copy)
+            {
+                return (tensor.Block.Retain(), (nint)tensor.Pointer);
+            }
+
+            var block = NativeBlock.AllocateHuge(tensor.ByteCount);
+            var job = new CopyJob(tensor.Pointer, block.Pointer, tensor.ByteCount);
+            pool.Run(job.Blocks, ref job);
+            MemoryPages.LetGo(tensor.Pointer, tensor.ByteCount);
+            return (block, (nint)block.Pointer);
         }
 
         private void Fill(CheckpointTensor tensor, DType stored, WeightMatrix to)
@@ -228,6 +246,18 @@ internal static unsafe class LlamaWeights
             {
                 wide.Release();
             }
+        }
+    }
+
+    private readonly struct CopyJob(byte* from, byte* to, long byteCount) : IBlockJob
+    {
+        public int Blocks => checked((int)((byteCount + MemoryPages.HugeByteCount - 1) / MemoryPages.HugeByteCount));
+
+        // A huge page at a time, so that each is cleared and filled by one thread.
+        public void Run(int block)
+        {
+            long first = (long)block * MemoryPages.HugeByteCount, count = Math.Min(byteCount - first, MemoryPages.HugeByteCount);
+            Buffer.MemoryCopy(from + first, to + first, count, count);
         }
     }
 

@@ -33,7 +33,7 @@ internal static unsafe class Quantizer
     /// <param name="format">Int8 or int4.</param>
     /// <param name="target">The folder to write; made if it is not there.</param>
     /// <param name="pool">Threads.</param>
-    /// <param name="progress">Told of each tensor: how many are done, of how many.</param>
+    /// <param name="progress">Told of each matrix: how many are done, of how many.</param>
     /// <param name="cancellation">Looked at between tensors; nothing usable is left.</param>
     /// <exception cref="PrefixTorchException">The checkpoint cannot be read, or is quantized already.</exception>
     public static void Write(string folder, WeightFormat format, string target, KernelPool pool, IProgress<(int Done, int Total)>? progress, CancellationToken cancellation)
@@ -49,7 +49,7 @@ internal static unsafe class Quantizer
         Directory.CreateDirectory(target);
         List<TensorToWrite> tensors = [];
         List<NativeBlock> scratch = [];
-        int done = 0, total = checkpoint.Tensors.Count;
+        int done = 0, total = 0;
         try
         {
             foreach (CheckpointTensor tensor in checkpoint.Tensors.Values)
@@ -89,6 +89,7 @@ internal static unsafe class Quantizer
         {
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             bool int8 = format == WeightFormat.Int8;
+            total++;
             long codeBytes = WeightMatrix.RowBytesOf(format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(format, columns);
             NativeBlock? scales = null;
             tensors.Add(new(tensor.Name, int8 ? DType.Int8 : DType.UInt8, [rows, codeBytes], writer =>

@@ -201,6 +201,32 @@ public sealed class LeakTests
         Assert.Equal(before, KvBuffer.LiveCount);
     }
 
+    [Fact]
+    public async Task AModelLetsGoOfItsWeightsHoweverTheyLie()
+    {
+        await Check(async () =>
+        {
+            foreach (LoadMode mode in Enum.GetValues<LoadMode>())
+            {
+                using Llama llama = await Llama.LoadAsync(Repository.TinyTolstoy, new() { Load = mode }, Cancellation);
+                using KvCache cache = await llama.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+            }
+        });
+    }
+
+    [Fact]
+    public async Task AModelThatCannotBeLoadedLetsGo()
+    {
+        using var folder = new TemporaryFolder();
+        foreach (string file in Directory.GetFiles(Repository.TinyTolstoy))
+        {
+            File.Copy(file, Path.Combine(folder.Path, Path.GetFileName(file)));
+        }
+
+        await File.WriteAllTextAsync(Path.Combine(folder.Path, "tokenizer.json"), "{", Cancellation);
+        await Check(() => Assert.ThrowsAsync<PrefixTorch.Tokenization.TokenizerException>(() => Llama.LoadAsync(folder.Path, new() { Load = LoadMode.Copy }, Cancellation)));
+    }
+
     private static async Task Check(Func<Task> calls)
     {
         // Once before counting: the models load, and their working memory grows to its size.

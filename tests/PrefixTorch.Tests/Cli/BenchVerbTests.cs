@@ -40,8 +40,17 @@ public class BenchVerbTests
     {
         CliRun run = await CliRun.Of("bench", "--pp", "16", "--tgat", "none", "--save", "none", "--prefix", "0", "--reps", "1");
         Assert.Equal(0, run.ExitCode);
-        Assert.Equal(["load tiny-tolstoy", "this machine", "prefill 16", "memory at the end"], run.Out.TrimEnd().Split(Environment.NewLine).Select(line => line.Split('\t')[0]));
+        Assert.Equal(["load tiny-tolstoy, mapped", "this machine", "prefill 16", "memory at the end"], run.Out.TrimEnd().Split(Environment.NewLine).Select(line => line.Split('\t')[0]));
         Assert.Contains("GFLOP/s", run.Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task ACopyIsNamedAndReadLikeWhatItIs()
+    {
+        CliRun run = await CliRun.Of("bench", "--load", "copy", "--pp", "none", "--tgat", "16", "--tg", "4", "--save", "none", "--prefix", "0", "--reps", "1", "--json");
+        Assert.Equal(0, run.ExitCode);
+        Assert.Equal("copy", JsonDocument.Parse(run.Out.Split(Environment.NewLine)[0]).RootElement.GetProperty("load").GetString());
+        (await CliRun.Of("bench", "--load", "mmap")).AssertFailed(2, "--load is mmap", "auto, map, copy");
     }
 
     [Fact]

@@ -65,6 +65,26 @@ public class QuantizationTests
     }
 
     [Fact]
+    public async Task ProgressCountsEveryMatrixOnce()
+    {
+        using var folder = new ModelCopy();
+        List<(int Done, int Total)> told = [];
+        LlamaOptions options = new() { Quantization = Quantization.Int8, QuantizationProgress = new Synchronous(told) };
+        (await Llama.LoadAsync(folder.Path, options, Cancellation)).Dispose();
+        Assert.Equal(Enumerable.Range(1, told.Count).Select(done => (done, told.Count)), told);
+        using (Llama llama = await Llama.LoadAsync(folder.Path, options, Cancellation))
+        {
+            // Made before: nothing is left to tell.
+            Assert.Equal(7 * llama.Config.NumHiddenLayers + 2, told.Count);
+        }
+    }
+
+    private sealed class Synchronous(List<(int Done, int Total)> told) : IProgress<(int Done, int Total)>
+    {
+        public void Report((int Done, int Total) value) => told.Add(value);
+    }
+
+    [Fact]
     public async Task AQuantizedFolderIsAModelOfItsOwn()
     {
         using var folder = new ModelCopy();

@@ -20,6 +20,46 @@ public unsafe class NativeBlockTests
     }
 
     [Fact]
+    public void HugePagesAreAlignedAndCounted()
+    {
+        long bytes = (2 * MemoryPages.HugeByteCount) + 100;
+        var block = NativeBlock.AllocateHuge(bytes);
+        Assert.Equal(0, (long)block.Pointer % MemoryPages.HugeByteCount);
+        Assert.Equal(bytes, block.ByteCount);
+        block.Pointer[0] = 1;
+        block.Pointer[bytes - 1] = 2;
+        Assert.Equal(3, block.Pointer[0] + block.Pointer[bytes - 1]);
+        block.Release();
+        Assert.Throws<ObjectDisposedException>(() => (nint)block.Pointer);
+    }
+
+    [Fact]
+    public void PagesOfAMapThatAreLetGoComeBack()
+    {
+        string path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(path, [.. Enumerable.Range(0, 20_000).Select(i => (byte)(i % 251))]);
+            var block = NativeBlock.Map(path);
+            MemoryPages.LetGo(block.Pointer + 5, block.ByteCount - 10);
+            Assert.True(File.ReadAllBytes(path).AsSpan().SequenceEqual(new ReadOnlySpan<byte>(block.Pointer, (int)block.ByteCount)));
+            block.Release();
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void FreeMemoryIsWhatTheSystemSays()
+    {
+        Assert.Equal(24_000L * 1024, FreeMemory.ReadAvailable(["MemTotal:       99000 kB", "MemAvailable:   24000 kB"]));
+        Assert.Null(FreeMemory.ReadAvailable(["MemTotal:       99000 kB"]));
+        Assert.InRange(FreeMemory.Measure(), 1 << 20, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+    }
+
+    [Fact]
     public void AMapShowsTheFileAndOutlivesItsReplacement()
     {
         string path = Path.GetTempFileName();
