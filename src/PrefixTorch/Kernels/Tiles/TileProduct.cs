@@ -64,9 +64,10 @@ internal static unsafe class TileProduct
         byte* data = (byte*)w.Data + (first * layout.Pitch);
         byte* scales = (byte*)w.Scales + (first * layout.ScalePitch);
 
-        // While these are computed the next ones are asked for, spread evenly, so that memory and arithmetic are busy at once.
+        // While these are computed the next ones are asked for, spread evenly, so that memory and arithmetic are busy at once. Of many rows only the
+        // first meet weights that come from memory, and short rows of weights, which follow one another.
         byte* ahead = data + (TileEmitter.Outputs * layout.Pitch);
-        long lines = isMany ? 0 : count * layout.Pitch / Line;
+        long lines = count * layout.Pitch / Line;
         int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
         long stepsLeft = (long)tiles * (count / TileEmitter.Outputs) * layout.StepsOf(w.Columns);
         for (int k = 0; k < w.Columns; k += KBlock)
@@ -76,7 +77,7 @@ internal static unsafe class TileProduct
             {
                 // As many rows in one tile as in another, or one more.
                 int rowsEnd = (int)((long)rows * (tile + 1) / tiles);
-                int step = Spread(lines, stepsLeft);
+                int step = isMany ? (tile == 0 && w.Columns <= KBlock ? TileCode.LinesAhead[^1] : 0) : Spread(lines, stepsLeft);
                 var code = TileCode.Get(w.Source, rowsEnd - row, step);
                 TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
                 for (int n = 0; n < count; n += TileEmitter.Outputs)
