@@ -36,18 +36,21 @@ internal sealed unsafe partial class HostOperations
         private readonly Linear _linear;
         private readonly HostRows _y;
         private readonly CodedRows _coded;
+        private readonly Workspaces _workspaces;
         private readonly int _outputsPerBlock;
 
-        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Linear linear, HostRows y)
+        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Workspaces workspaces, Linear linear, HostRows y)
         {
             _kernels = kernels;
             _x = x;
             _coded = coded;
+            _workspaces = workspaces;
             _linear = linear;
             _y = y;
 
-            // Four outputs are computed together; a block is what a thread streams in some ten microseconds.
-            _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
+            // So many outputs are computed together; a block is what a thread streams in some ten microseconds.
+            int together = workspaces.Exist ? ProductShape.Of(x.Rows).Group : 4;
+            _outputsPerBlock = workspaces.Exist && x.Rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / linear.Parts[0].RowBytes / together * together);
             foreach (WeightMatrix part in linear.Parts)
             {
                 Blocks += BlocksOf(part);
@@ -66,7 +69,13 @@ internal sealed unsafe partial class HostOperations
                 {
                     int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
                     float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    if (part.Format == WeightFormat.Float)
+                    if (_workspaces.Exist)
+                    {
+                        byte* workspace = _workspaces.Enter(out int index);
+                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns, workspace);
+                        _workspaces.Leave(index);
+                    }
+                    else if (part.Format == WeightFormat.Float)
                     {
                         part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
                     }

@@ -19,7 +19,7 @@ namespace PrefixTorch.Model.Operations;
 /// </remarks>
 internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 {
-    /// <summary>Weights widened at a time, where products run in fp32: some 8 MB, which the caches hold in part.</summary>
+    /// <summary>Weights widened at a time, where products meet codes in bf16: some 4 MB, which the caches hold in part.</summary>
     private const int WidenedElements = 1 << 21;
 
     private readonly LlamaConfig _config;
@@ -197,13 +197,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         _products?.Dispose();
     }
 
-    private HostRows LinearOfFew(HostRows x, Linear linear)
-    {
-        HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        var job = new LinearJob(_kernels, x, Encode(x, linear.Parts[0].Format), linear, y);
-        _pool.Run(job.Blocks, ref job);
-        return y;
-    }
+    private HostRows LinearOfFew(HostRows x, Linear linear) => ProductOfFloats(x, Encode(x, linear.Parts[0].Format), linear);
 
     // Steps of few rows need no libtorch: until the first of many, a program runs without having loaded it. The number of threads is the
     // calling thread's own setting.
@@ -233,6 +227,11 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     private HostRows LinearOfMany(HostRows x, Linear linear)
     {
+        if (x.DType == DType.Float32)
+        {
+            return ProductOfFloats(x, default, linear);
+        }
+
         HostRows y = _arena.TakeRows(x.DType, x.Rows, linear.OutFeatures);
         using var scope = torch.NewDisposeScope();
         _products ??= torch.jit.compile("def product(x: Tensor, w: Tensor, out: Tensor):\n    torch.mm(x, w.t(), out=out)\n");
@@ -260,7 +259,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         return y;
     }
 
-    // Codes, or 16-bit floats where there is no fast 16-bit arithmetic: widen a block of weights, multiply, go on to the next.
+    // Codes: widen a block of weights, multiply, go on to the next.
     private void ProductInBlocks(torch.Tensor input, DType dtype, WeightMatrix part, torch.Tensor output, int first)
     {
         int rows = Math.Clamp(WidenedElements / part.Columns, 1, part.Rows);
