@@ -32,10 +32,7 @@ internal readonly record struct ProductShape
     public int Columns { get; }
 
     /// <summary>Memory that one thread needs meanwhile.</summary>
-    public long WorkspaceBytes => sizeof(float) * (((long)(Group + Outputs) * Columns) + ((long)Group / Outputs * Tiles * SumsOfTile));
-
-    /// <summary>Floats in the sums of a tile, of the widest register.</summary>
-    public static int SumsOfTile => Rows * Outputs * Vector512<float>.Count;
+    public long WorkspaceBytes => sizeof(float) * (((long)(Group + Outputs) * Columns) + ((long)Group / Outputs * Tiles * Rows * Outputs * Vector512<float>.Count));
 
     /// <summary>The shape for a number of rows.</summary>
     public static ProductShape Of(int rows) => rows <= FewRows ? new(rows, 6, 512) : new(rows, 48, 1024);
@@ -119,64 +116,65 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
     {
         ProductShape shape = ProductShape.Of(rows);
         float* panels = (float*)workspace, scratch = panels + shape.Group * shape.Columns, sums = scratch + ProductShape.Outputs * shape.Columns;
+        Tile tile = default;
+        tile.XStride = xStride;
+        tile.YStride = yStride;
         for (int group = first; group < end; group += shape.Group)
         {
             int groupEnd = Math.Min(end, group + shape.Group);
             for (int k = 0; k < columns; k += shape.Columns)
             {
-                int count = Math.Min(shape.Columns, columns - k);
-                for (int tile = 0; tile < shape.Tiles; tile++)
+                tile.Count = Math.Min(shape.Columns, columns - k);
+                tile.IsFirst = k == 0;
+                tile.IsLast = k + tile.Count == columns;
+
+                // Every tile asks for its share of the weights that stand in its place next, so that memory works while the tiles are computed.
+                (int ahead, int nextK) = tile.IsLast ? (shape.Group, 0) : (0, k + shape.Columns);
+                long bytes = weights.Bytes(Math.Min(shape.Columns, columns - nextK)), share = (bytes / Line + shape.Tiles - 1) / shape.Tiles * Line, asked = 0;
+                for (int row = 0; row < rows; row += ProductShape.Rows, asked += share)
                 {
-                    int row = tile * ProductShape.Rows;
+                    tile.Rows = Math.Min(ProductShape.Rows, rows - row);
+                    tile.X = x + (long)row * xStride + k;
+                    tile.Panel = panels;
+                    tile.Sums = sums + (long)row * ProductShape.Outputs * TVectors.Width;
                     for (int n = group; n < groupEnd; n += ProductShape.Outputs)
                     {
-                        Prefetch(weights, columns, n, k, end, shape, tile);
-                        int at = (n - group) / ProductShape.Outputs;
-                        var part = new Tile
+                        tile.Outputs = Math.Min(ProductShape.Outputs, groupEnd - n);
+                        tile.Bias = bias is null ? null : bias + n;
+                        tile.Y = y + (long)row * yStride + n;
+                        if (n + ahead + ProductShape.Outputs <= end)
                         {
-                            X = x + (long)row * xStride + k,
-                            XStride = xStride,
-                            Rows = Math.Min(ProductShape.Rows, rows - row),
-                            Outputs = Math.Min(ProductShape.Outputs, groupEnd - n),
-                            Panel = panels + (long)at * ProductShape.Outputs * shape.Columns,
-                            Count = count,
-                            Sums = sums + ((long)at * shape.Tiles + tile) * ProductShape.SumsOfTile,
-                            IsFirst = k == 0,
-                            IsLast = k + count == columns,
-                            Bias = bias is null ? null : bias + n,
-                            Y = y + (long)row * yStride + n,
-                            YStride = yStride,
-                        };
-                        if (tile == 0)
+                            Prefetch(weights.Stored(n + ahead, nextK), weights.Stored(n + ahead + 1, nextK), weights.Stored(n + ahead + 2, nextK), asked, Math.Min(bytes, asked + share));
+                        }
+
+                        if (row == 0)
                         {
-                            byte* w0 = weights.Floats(n, k, count, scratch);
-                            byte* w1 = weights.Floats(n + Math.Min(1, part.Outputs - 1), k, count, scratch + shape.Columns);
-                            byte* w2 = weights.Floats(n + Math.Min(2, part.Outputs - 1), k, count, scratch + 2 * shape.Columns);
-                            Multiply<FirstRows>(part, w0, w1, w2);
+                            byte* w0 = weights.Floats(n, k, tile.Count, scratch);
+                            byte* w1 = weights.Floats(n + Math.Min(1, tile.Outputs - 1), k, tile.Count, scratch + shape.Columns);
+                            byte* w2 = weights.Floats(n + tile.Outputs - 1, k, tile.Count, scratch + 2 * shape.Columns);
+                            Multiply<FirstRows>(tile, w0, w1, w2);
                         }
                         else
                         {
-                            Multiply<LaterRows>(part, null, null, null);
+                            Multiply<LaterRows>(tile, null, null, null);
                         }
+
+                        tile.Panel += ProductShape.Outputs * shape.Columns;
+                        tile.Sums += (long)shape.Tiles * ProductShape.Rows * ProductShape.Outputs * TVectors.Width;
                     }
                 }
             }
         }
     }
 
-    // Every tile asks for its share of the weights that stand in this place next, so that memory works while the tiles are computed.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Prefetch(TWeights weights, int columns, int n, int k, int end, ProductShape shape, int tile)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(byte* w0, byte* w1, byte* w2, long from, long to)
     {
-        (n, k) = k + shape.Columns < columns ? (n, k + shape.Columns) : (n + shape.Group, 0);
-        long bytes = weights.Bytes(Math.Min(shape.Columns, columns - k)), share = (bytes / Line + shape.Tiles - 1) / shape.Tiles * Line;
-        for (int output = n; output < Math.Min(end, n + ProductShape.Outputs); output++)
+        for (; from < to; from += Line)
         {
-            byte* start = weights.Stored(output, k);
-            for (long at = tile * share; at < Math.Min(bytes, (tile + 1) * share); at += Line)
-            {
-                Streams.Prefetch(start + at);
-            }
+            Streams.Prefetch(w0 + from);
+            Streams.Prefetch(w1 + from);
+            Streams.Prefetch(w2 + from);
         }
     }
 
@@ -211,8 +209,8 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
             s32 = TVectors.Load(sums + 11 * TVectors.Width);
         }
 
-        int k = 0, count = tile.Count;
-        for (; k + TVectors.Width <= count; k += TVectors.Width)
+        int count = tile.Count, whole = count & -TVectors.Width;
+        for (int k = 0; k < whole; k += TVectors.Width)
         {
             TVector a0, a1, a2;
             if (typeof(TPass) == typeof(FirstRows))
@@ -252,21 +250,24 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
 
         if (tile.IsLast)
         {
+            // Before anything is called that could ask for their registers in the loop.
+            Vector128<float> y0 = TVectors.Sums(s00, s10, s20, s30), y1 = TVectors.Sums(s01, s11, s21, s31), y2 = TVectors.Sums(s02, s12, s22, s32);
+
             // What is left of a row, less than a register, stands behind the panel.
-            int tail = count - k;
+            int tail = count - whole;
             if (typeof(TPass) == typeof(FirstRows))
             {
                 for (int i = 0; i < tail; i++)
                 {
-                    panel[i] = TElement.Load(w0 + (long)(k + i) * TElement.Size);
-                    panel[tail + i] = TElement.Load(w1 + (long)(k + i) * TElement.Size);
-                    panel[2 * tail + i] = TElement.Load(w2 + (long)(k + i) * TElement.Size);
+                    panel[i] = TElement.Load(w0 + (long)(whole + i) * TElement.Size);
+                    panel[tail + i] = TElement.Load(w1 + (long)(whole + i) * TElement.Size);
+                    panel[2 * tail + i] = TElement.Load(w2 + (long)(whole + i) * TElement.Size);
                 }
             }
 
-            Finish(tile, 0, TVectors.Sums(s00, s10, s20, s30), panel, k);
-            Finish(tile, Math.Min(1, tile.Outputs - 1), TVectors.Sums(s01, s11, s21, s31), panel + tail, k);
-            Finish(tile, tile.Outputs - 1, TVectors.Sums(s02, s12, s22, s32), panel + 2 * tail, k);
+            Finish(tile, 0, y0, panel, whole);
+            Finish(tile, Math.Min(1, tile.Outputs - 1), y1, panel + tail, whole);
+            Finish(tile, tile.Outputs - 1, y2, panel + 2 * tail, whole);
         }
         else
         {

@@ -12,6 +12,9 @@ internal abstract unsafe class KernelSet
     /// <summary>The instruction set.</summary>
     public abstract Isa Isa { get; }
 
+    /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.MostRows"/>
+    public abstract int StreamedRows { get; }
+
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
@@ -71,6 +74,8 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
     where TVector : struct
 {
     public override Isa Isa => isa;
+
+    public override int StreamedRows => LinearKernel<TVectors, TVector, Float32Element>.MostRows;
 
     public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {

@@ -3,18 +3,25 @@ using System.Runtime.CompilerServices;
 namespace PrefixTorch.Kernels;
 
 /// <summary>
-/// <c>y = x Wᵀ + b</c> for one to three rows of <c>x</c>: what decoding spends its time in, bound by the memory that <c>W</c> streams from.
-/// <see cref="BlockedProduct{TVectors, TVector, TElement, TWeights}"/> is for more.
+/// <c>y = x Wᵀ + b</c> for few rows of <c>x</c>: what decoding spends its time in, bound by the memory that <c>W</c> streams from.
 /// </summary>
 /// <remarks>
 /// Shapes: x <c>[R, K]</c> fp32, W <c>[N, K]</c> as stored, y <c>[R, N]</c> fp32, all row-major. Every element of <c>y</c> is one chain of
-/// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch.
+/// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch. Weights are widened again for
+/// every four rows, which costs little while memory is slower; beyond <see cref="MostRows"/> they are widened once, by
+/// <see cref="BlockedProduct{TVectors, TVector, TElement, TWeights}"/>.
 /// </remarks>
 internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
     where TElement : struct, IElement
 {
+    /// <summary>
+    /// Up to so many rows this is the faster kernel: with the thirty-two registers of AVX-512 for a whole step of few rows; elsewhere four by four
+    /// sums spill, and weights meet one row at a time.
+    /// </summary>
+    public static int MostRows => TVectors.Width == Vectors512.Width ? 16 : 3;
+
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
@@ -24,7 +31,13 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
         {
             byte* w = weight + n * pitch;
             float* b = bias is null ? null : bias + n;
-            for (int r = 0; r < rows; r++)
+            int r = 0;
+            for (; r + 4 <= rows; r += 4)
+            {
+                FourByFour(w, pitch, b, columns, x + (long)r * xStride, xStride, y + (long)r * yStride + n, yStride);
+            }
+
+            for (; r < rows; r++)
             {
                 OneByFour(w, pitch, b, columns, x + (long)r * xStride, y + (long)r * yStride + n);
             }
@@ -72,6 +85,52 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
         }
 
         Finish(s0, s1, s2, s3, w, pitch, bias, x, k, columns, y);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void FourByFour(byte* w, long pitch, float* bias, int columns, float* x, int xStride, float* y, int yStride)
+    {
+        byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
+        float* x0 = x, x1 = x + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
+        TVector zero = TVectors.Broadcast(0);
+        TVector s00 = zero, s01 = zero, s02 = zero, s03 = zero;
+        TVector s10 = zero, s11 = zero, s12 = zero, s13 = zero;
+        TVector s20 = zero, s21 = zero, s22 = zero, s23 = zero;
+        TVector s30 = zero, s31 = zero, s32 = zero, s33 = zero;
+        long ahead = Streams.Ahead(pitch);
+        int k = 0;
+        for (; k + TVectors.Width <= columns; k += TVectors.Width)
+        {
+            long at = (long)k * TElement.Size;
+            Streams.Prefetch(w0, w1, w2, w3, at, ahead);
+            TVector a0 = TElement.Load<TVectors, TVector>(w0 + at), a1 = TElement.Load<TVectors, TVector>(w1 + at);
+            TVector a2 = TElement.Load<TVectors, TVector>(w2 + at), a3 = TElement.Load<TVectors, TVector>(w3 + at);
+            TVector v = TVectors.Load(x0 + k);
+            s00 = TVectors.MultiplyAdd(a0, v, s00);
+            s01 = TVectors.MultiplyAdd(a1, v, s01);
+            s02 = TVectors.MultiplyAdd(a2, v, s02);
+            s03 = TVectors.MultiplyAdd(a3, v, s03);
+            v = TVectors.Load(x1 + k);
+            s10 = TVectors.MultiplyAdd(a0, v, s10);
+            s11 = TVectors.MultiplyAdd(a1, v, s11);
+            s12 = TVectors.MultiplyAdd(a2, v, s12);
+            s13 = TVectors.MultiplyAdd(a3, v, s13);
+            v = TVectors.Load(x2 + k);
+            s20 = TVectors.MultiplyAdd(a0, v, s20);
+            s21 = TVectors.MultiplyAdd(a1, v, s21);
+            s22 = TVectors.MultiplyAdd(a2, v, s22);
+            s23 = TVectors.MultiplyAdd(a3, v, s23);
+            v = TVectors.Load(x3 + k);
+            s30 = TVectors.MultiplyAdd(a0, v, s30);
+            s31 = TVectors.MultiplyAdd(a1, v, s31);
+            s32 = TVectors.MultiplyAdd(a2, v, s32);
+            s33 = TVectors.MultiplyAdd(a3, v, s33);
+        }
+
+        Finish(s00, s01, s02, s03, w, pitch, bias, x0, k, columns, y);
+        Finish(s10, s11, s12, s13, w, pitch, bias, x1, k, columns, y + yStride);
+        Finish(s20, s21, s22, s23, w, pitch, bias, x2, k, columns, y + 2L * yStride);
+        Finish(s30, s31, s32, s33, w, pitch, bias, x3, k, columns, y + 3L * yStride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
