@@ -7,13 +7,13 @@ using TorchSharp;
 namespace PrefixTorch.Model.Operations;
 
 /// <summary>
-/// The operations for the CPU: kernels in C# where few rows meet the weights, libtorch's products where many do.
+/// The operations for the CPU: kernels in C#, and libtorch's products in bf16 where many rows meet the weights.
 /// </summary>
 /// <remarks>
 /// <para>
 /// The residual stream is always fp32. In a step of few rows everything is, and weights are widened in registers. In a step of many rows,
-/// products run in bf16 where the weights are bf16 and the processor multiplies bf16; elsewhere in fp32, over blocks of weights widened
-/// as they are needed.
+/// products run in bf16 where the weights are bf16 and the processor multiplies bf16; elsewhere in fp32, where a row of a product by floats has
+/// the bits that a step of few rows gives it.
 /// </para>
 /// <para>In a step of few rows a row's bits depend on its own sequence alone.</para>
 /// </remarks>
