@@ -12,8 +12,11 @@ internal static class PeakProbe
     private const int Rounds = 200_000;
     private const int BlocksPerThread = 64;
 
-    /// <summary>Multiplications and additions a second.</summary>
-    public static double Measure(KernelPool pool) => Cpu.Isa switch
+    /// <summary>Multiplications and additions a second, on the path in use.</summary>
+    public static double Measure(KernelPool pool) => Measure(pool, Cpu.Isa);
+
+    /// <summary>The same on a path that the machine has.</summary>
+    public static double Measure(KernelPool pool, Isa isa) => isa switch
     {
         Isa.Avx512 => Measure<Vectors512, Vector512<float>>(pool),
         Isa.Avx2 => Measure<Vectors256, Vector256<float>>(pool),

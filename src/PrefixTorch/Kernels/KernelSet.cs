@@ -12,6 +12,9 @@ internal abstract unsafe class KernelSet
     /// <summary>The instruction set.</summary>
     public abstract Isa Isa { get; }
 
+    /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.MostRows"/>
+    public abstract int StreamedRows { get; }
+
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
@@ -22,6 +25,12 @@ internal abstract unsafe class KernelSet
 
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
     public abstract void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
+
+    /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement, TWeights}.Run"/>
+    public abstract void Product(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
+
+    /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement, TWeights}.Run"/>
+    public abstract void ProductCodes(bool int4, byte* codes, byte* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
 
     /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
     public abstract void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row);
@@ -69,6 +78,8 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
 {
     public override Isa Isa => isa;
 
+    public override int StreamedRows => LinearKernel<TVectors, TVector, Float32Element>.MostRows;
+
     public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
         switch (type)
@@ -86,6 +97,41 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
                 throw NoKernel(type);
         }
     }
+
+    public override void Product(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+    {
+        switch (type)
+        {
+            case DType.Float32:
+                Product<Float32Element, FloatRows<Float32Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                break;
+            case DType.BFloat16:
+                Product<BFloat16Element, FloatRows<BFloat16Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                break;
+            case DType.Float16:
+                Product<Float16Element, FloatRows<Float16Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                break;
+            default:
+                throw NoKernel(type);
+        }
+    }
+
+    public override void ProductCodes(bool int4, byte* codes, byte* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+    {
+        if (int4)
+        {
+            Product<Float32Element, CodedWeights<TVectors, TVector, Int4Codes>>(new(codes, scales, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+        }
+        else
+        {
+            Product<Float32Element, CodedWeights<TVectors, TVector, Int8Codes>>(new(codes, scales, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+        }
+    }
+
+    private static void Product<TElement, TWeights>(TWeights weights, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+        where TElement : struct, IElement
+        where TWeights : struct, IWeightRows =>
+        BlockedProduct<TVectors, TVector, TElement, TWeights>.Run(weights, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
 
     public override void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row) =>
         CodedActivations<TVectors, TVector>.Encode(x, columns, int4, to, row);

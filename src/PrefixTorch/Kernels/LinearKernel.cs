@@ -7,13 +7,21 @@ namespace PrefixTorch.Kernels;
 /// </summary>
 /// <remarks>
 /// Shapes: x <c>[R, K]</c> fp32, W <c>[N, K]</c> as stored, y <c>[R, N]</c> fp32, all row-major. Every element of <c>y</c> is one chain of
-/// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch.
+/// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch. Weights are widened again for
+/// every four rows, which costs little while memory is slower; beyond <see cref="MostRows"/> they are widened once, by
+/// <see cref="BlockedProduct{TVectors, TVector, TElement, TWeights}"/>.
 /// </remarks>
 internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
     where TElement : struct, IElement
 {
+    /// <summary>
+    /// Up to so many rows this is the faster kernel: with the thirty-two registers of AVX-512 for a whole step of few rows; elsewhere four by four
+    /// sums spill, and weights meet one row at a time.
+    /// </summary>
+    public static int MostRows => TVectors.Width == Vectors512.Width ? 16 : 3;
+
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {

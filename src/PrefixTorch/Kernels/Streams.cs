@@ -25,6 +25,16 @@ internal static unsafe class Streams
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long Ahead(long pitch) => pitch <= LongRow ? Math.Max(1, Distance / (4 * pitch)) * 4 * pitch : WithinRow;
 
+    /// <summary>Asks for one cache line.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Prefetch(byte* at)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch1(at);
+        }
+    }
+
     /// <summary>At the first byte of each cache line, asks for the lines <paramref name="ahead"/> in all four rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* w0, byte* w1, byte* w2, byte* w3, long at, long ahead)

@@ -37,18 +37,21 @@ internal sealed unsafe partial class HostOperations
         private readonly Linear _linear;
         private readonly HostRows _y;
         private readonly CodedRows _coded;
+        private readonly Workspaces _workspaces;
         private readonly int _outputsPerBlock;
 
-        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Linear linear, HostRows y)
+        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Workspaces workspaces, Linear linear, HostRows y)
         {
             _kernels = kernels;
             _x = x;
             _coded = coded;
+            _workspaces = workspaces;
             _linear = linear;
             _y = y;
 
-            // Four outputs are computed together; a block is what a thread streams in some ten microseconds.
-            _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
+            // So many outputs are computed together; a block is what a thread streams in some ten microseconds.
+            int together = workspaces.Exist ? ProductShape.Of(x.Rows).Group : 4;
+            _outputsPerBlock = workspaces.Exist && x.Rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / linear.Parts[0].RowBytes / together * together);
             foreach (WeightMatrix part in linear.Parts)
             {
                 Blocks += BlocksOf(part);
@@ -67,7 +70,13 @@ internal sealed unsafe partial class HostOperations
                 {
                     int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
                     float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    if (part.Format == WeightFormat.Float)
+                    if (_workspaces.Exist)
+                    {
+                        byte* workspace = _workspaces.Enter(out int index);
+                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns, workspace);
+                        _workspaces.Leave(index);
+                    }
+                    else if (part.Format == WeightFormat.Float)
                     {
                         part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
                     }
@@ -144,19 +153,6 @@ internal sealed unsafe partial class HostOperations
     private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
     {
         public void Run(int row) => kernels.EncodeActivations((float*)x.Row(row), x.Columns, int4, to, row);
-    }
-
-    private readonly struct WidenJob(KernelSet kernels, WeightMatrix part, int first, int count, DType dtype, byte* to) : IBlockJob
-    {
-        private const int RowsPerBlock = 16;
-
-        public int Blocks => (count + RowsPerBlock - 1) / RowsPerBlock;
-
-        public void Run(int block)
-        {
-            int row = block * RowsPerBlock;
-            part.Widen(kernels, first + row, Math.Min(RowsPerBlock, count - row), dtype, to + (long)row * part.Columns * dtype.Size());
-        }
     }
 
     /// <summary>One row: its query turned, its key turned and its value as it is, into their slot.</summary>

@@ -19,9 +19,6 @@ namespace PrefixTorch.Model.Operations;
 /// </remarks>
 internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 {
-    /// <summary>Weights widened at a time, where products run in fp32: some 8 MB, which the caches hold in part.</summary>
-    private const int WidenedElements = 1 << 21;
-
     private readonly LlamaConfig _config;
     private readonly RotaryEmbedding _rotary;
     private readonly KernelPool _pool;
@@ -29,7 +26,6 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private readonly Arena _arena = new();
     private readonly DType _rowDType;
     private FlashAttention? _flash;
-    private torch.jit.CompilationUnit? _products;
     private bool _usesTorch;
     private Step? _step;
     private float* _cos;
@@ -111,7 +107,8 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <inheritdoc/>
     public HostRows Linear(HostRows x, Linear linear) =>
-        UsesTiles || _step!.IsFew || x.Rows <= Step.FewRows ? LinearByKernels(x, linear) : LinearOfMany(x, linear);
+        UsesTiles ? ProductByTiles(x, linear)
+            : ProductOfFloats(x, _step!.IsFew || x.Rows <= Step.FewRows ? Encode(x, linear.Parts[0].Format) : default, linear);
 
     /// <inheritdoc/>
     public void RopeAndAppend(HostRows queryKeyValue, int layer)
@@ -201,20 +198,12 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     {
         _arena.Dispose();
         _flash?.Dispose();
-        _products?.Dispose();
     }
 
-    private HostRows LinearByKernels(HostRows x, Linear linear)
+    private HostRows ProductByTiles(HostRows x, Linear linear)
     {
         HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        if (UsesTiles)
-        {
-            var tiles = new TileJob(LayForTiles(x, linear.Parts[0].TileSource), linear, y);
-            _pool.Run(tiles.Blocks, ref tiles);
-            return y;
-        }
-
-        var job = new LinearJob(_kernels, x, Encode(x, linear.Parts[0].Format), linear, y);
+        var job = new TileJob(LayForTiles(x, linear.Parts[0].TileSource), linear, y);
         _pool.Run(job.Blocks, ref job);
         return y;
     }
@@ -257,51 +246,6 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         var job = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
         ForRows(x.Rows, ref job);
         return coded;
-    }
-
-    private HostRows LinearOfMany(HostRows x, Linear linear)
-    {
-        HostRows y = _arena.TakeRows(x.DType, x.Rows, linear.OutFeatures);
-        using var scope = torch.NewDisposeScope();
-        _products ??= torch.jit.compile("def product(x: Tensor, w: Tensor, out: Tensor):\n    torch.mm(x, w.t(), out=out)\n");
-        torch.Tensor input = x.AsTensor(), output = y.AsTensor();
-        int first = 0;
-        foreach (WeightMatrix part in linear.Parts)
-        {
-            if (part.IsDirect(x.DType))
-            {
-                _products.invoke("product", input, part.Tensor, output.narrow(1, first, part.Rows));
-            }
-            else
-            {
-                ProductInBlocks(input, x.DType, part, output, first);
-            }
-
-            first += part.Rows;
-        }
-
-        if (linear.Bias is Vector bias)
-        {
-            output.add_(bias.Tensor);
-        }
-
-        return y;
-    }
-
-    // Codes, or 16-bit floats where there is no fast 16-bit arithmetic: widen a block of weights, multiply, go on to the next.
-    private void ProductInBlocks(torch.Tensor input, DType dtype, WeightMatrix part, torch.Tensor output, int first)
-    {
-        int rows = Math.Clamp(WidenedElements / part.Columns, 1, part.Rows);
-        using var scratch = new ArenaScope(_arena);
-        byte* block = _arena.Take((long)rows * part.Columns * dtype.Size());
-        for (int row = 0; row < part.Rows; row += rows)
-        {
-            int count = Math.Min(rows, part.Rows - row);
-            var job = new WidenJob(_kernels, part, row, count, dtype, block);
-            _pool.Run(job.Blocks, ref job);
-            torch.Tensor weights = NativeTensor.Over(block, dtype, count, part.Columns);
-            _products!.invoke("product", input, weights, output.narrow(1, first + row, count));
-        }
     }
 
     // One row is too little work to share.

@@ -1,0 +1,74 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+using PrefixTorch.Model;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>A matrix as quantization makes it.</summary>
+internal sealed unsafe class Quantized : IDisposable
+{
+    private readonly NativeBlock _codes;
+    private readonly NativeBlock _scales;
+    private readonly int _rows;
+    private readonly int _columns;
+    private readonly WeightFormat _format;
+
+    public Quantized(int rows, int columns, bool int4, int seed)
+        : this(Random(rows * columns, seed), rows, columns, int4)
+    {
+    }
+
+    public Quantized(float[] weights, int rows, int columns, bool int4)
+    {
+        Original = weights;
+        (_rows, _columns, _format) = (rows, columns, int4 ? WeightFormat.Int4 : WeightFormat.Int8);
+        long codeBytes = WeightMatrix.RowBytesOf(_format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(_format, columns);
+        _codes = NativeBlock.Allocate(rows * codeBytes);
+        _scales = NativeBlock.Allocate(rows * scaleBytes);
+        new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
+        new Span<byte>(_scales.Pointer, (int)_scales.ByteCount).Clear();
+        for (int row = 0; row < rows; row++)
+        {
+            ReadOnlySpan<float> values = weights.AsSpan(row * columns, columns);
+            if (int4)
+            {
+                QuantizeKernel.Int4(values, Codes + row * codeBytes, (ushort*)(Scales + row * scaleBytes));
+            }
+            else
+            {
+                ((float*)Scales)[row] = QuantizeKernel.Int8(values, (sbyte*)Codes + row * codeBytes);
+            }
+        }
+    }
+
+    public float[] Original { get; }
+
+    public byte* Codes => _codes.Pointer;
+
+    public byte* Scales => _scales.Pointer;
+
+    public float[] Widen(KernelSet kernels)
+    {
+        using var matrix = new WeightMatrix("w", _format, _rows, _columns, _codes.Retain(), Codes, _scales.Retain(), Scales);
+        var wide = new float[_rows * _columns];
+        fixed (float* to = wide)
+        {
+            matrix.Widen(kernels, 0, _rows, DType.Float32, (byte*)to);
+        }
+
+        return wide;
+    }
+
+    public void Dispose()
+    {
+        _codes.Release();
+        _scales.Release();
+    }
+
+    /// <summary>Numbers as weights and activations are: around zero, few of them large.</summary>
+    public static float[] Random(int count, int seed)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() + random.NextDouble() + random.NextDouble()) / 1.5 - 1))];
+    }
+}

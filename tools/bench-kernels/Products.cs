@@ -1,0 +1,133 @@
+using BenchmarkDotNet.Attributes;
+using PrefixTorch.Kernels;
+using PrefixTorch.Memory;
+using PrefixTorch.Model;
+using PrefixTorch.Model.Operations;
+
+namespace PrefixTorch.KernelBenchmark;
+
+/// <summary>Products as a model runs them: a matrix of the feed-forward, shared out over the threads.</summary>
+public unsafe class Products : KernelBenchmark
+{
+    private const int StepOfFewRows = 16;
+
+    private KernelPool? _pool;
+    private Arena? _arena;
+    private WeightMatrix? _matrix;
+    private float* _x;
+    private float* _y;
+
+    [Params("float32", "bfloat16", "float16", "int8", "int4")]
+    public string Weights { get; set; } = "";
+
+    [Params("16384 x 2048", "2048 x 8192")]
+    public string Shape { get; set; } = "";
+
+    [Params(1, 4, 16, 512)]
+    public int Rows { get; set; }
+
+    private int Outputs => int.Parse(Shape.Split(" x ")[0]);
+
+    private int Columns => int.Parse(Shape.Split(" x ")[1]);
+
+    private WeightFormat Format => Weights switch
+    {
+        "int8" => WeightFormat.Int8,
+        "int4" => WeightFormat.Int4,
+        _ => WeightFormat.Float,
+    };
+
+    private DType DType => Enum.Parse<DType>(Weights, ignoreCase: true);
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        _pool = new KernelPool(Environment.ProcessorCount);
+        _arena = new Arena();
+        _x = (float*)Numbers(DType.Float32, (long)Rows * Columns);
+        _y = (float*)Take((long)Rows * Outputs * sizeof(float)).Pointer;
+        if (Format == WeightFormat.Float)
+        {
+            NativeBlock block = Take((long)Outputs * Columns * DType.Size());
+            KernelSet.Current.Convert(DType, Numbers(DType, (long)Outputs * Columns), DType, block.Pointer, (long)Outputs * Columns);
+            _matrix = new WeightMatrix("w", DType, Outputs, Columns, block.Retain(), block.Pointer);
+        }
+        else
+        {
+            NativeBlock codes = Take(Outputs * WeightMatrix.RowBytesOf(Format, Columns)), scales = Take(Outputs * WeightMatrix.ScaleBytesOf(Format, Columns));
+            new Random(2).NextBytes(new Span<byte>(codes.Pointer, checked((int)codes.ByteCount)));
+            DType scaleType = Format == WeightFormat.Int8 ? DType.Float32 : DType.BFloat16;
+            KernelSet.Current.Convert(scaleType, Numbers(scaleType, scales.ByteCount / scaleType.Size()), scaleType, scales.Pointer, scales.ByteCount / scaleType.Size());
+            _matrix = new WeightMatrix("w", Format, Outputs, Columns, codes.Retain(), codes.Pointer, scales.Retain(), scales.Pointer);
+        }
+    }
+
+    public override void Cleanup()
+    {
+        _matrix?.Dispose();
+        _arena?.Dispose();
+        _pool?.Dispose();
+        base.Cleanup();
+    }
+
+    [Benchmark]
+    public void Product()
+    {
+        (int Block, long Offset) mark = _arena!.Mark();
+        bool isCoded = Format != WeightFormat.Float && Rows <= StepOfFewRows, isBlocked = !isCoded && Rows > Kernels.StreamedRows;
+        CodedRows coded = isCoded ? new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns)), Rows, Columns) : default;
+        for (int row = 0; row < coded.Rows; row++)
+        {
+            Kernels.EncodeActivations(_x + ((long)row * Columns), Columns, Format == WeightFormat.Int4, coded, row);
+        }
+
+        var job = new Job
+        {
+            Kernels = Kernels,
+            Matrix = _matrix!,
+            X = _x,
+            Y = _y,
+            Rows = Rows,
+            Coded = coded,
+            Workspaces = isBlocked ? Workspaces.Take(_arena, _pool!.Threads, ProductShape.Of(Rows).WorkspaceBytes) : default,
+        };
+        _pool!.Run((Outputs + Job.OutputsPerBlock - 1) / Job.OutputsPerBlock, ref job);
+        _arena.Reset(mark);
+    }
+
+    internal override Work WorkOf(string benchmark) =>
+        new(Outputs * (double)(WeightMatrix.RowBytesOf(Format, Columns, Format == WeightFormat.Float ? DType : DType.BFloat16) + WeightMatrix.ScaleBytesOf(Format, Columns)), 2.0 * Rows * Outputs * Columns);
+
+    private struct Job : IBlockJob
+    {
+        public const int OutputsPerBlock = 48;
+
+        public KernelSet Kernels;
+        public WeightMatrix Matrix;
+        public float* X;
+        public float* Y;
+        public int Rows;
+        public CodedRows Coded;
+        public Workspaces Workspaces;
+
+        public readonly void Run(int block)
+        {
+            int first = block * OutputsPerBlock, end = Math.Min(Matrix.Rows, first + OutputsPerBlock);
+            if (Coded.Rows > 0)
+            {
+                Matrix.Multiply(Kernels, null, first, end, Coded, Y, Matrix.Rows);
+            }
+            else if (Workspaces.Exist)
+            {
+                byte* workspace = Workspaces.Enter(out int index);
+                Matrix.Multiply(Kernels, null, first, end, X, Matrix.Columns, Rows, Y, Matrix.Rows, workspace);
+                Workspaces.Leave(index);
+            }
+            else
+            {
+                // A product of floats for few rows.
+                Kernels.Linear(Matrix.DType, Matrix.Data, null, Matrix.Columns, first, end, X, Matrix.Columns, Rows, Y, Matrix.Rows);
+            }
+        }
+    }
+}
