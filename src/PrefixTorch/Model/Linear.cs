@@ -29,6 +29,39 @@ internal sealed class Linear : IDisposable
     /// <summary>Outputs of all parts together.</summary>
     public int OutFeatures { get; }
 
+    /// <summary>How many blocks of so many outputs there are; a block lies in one matrix.</summary>
+    public int BlocksOf(int outputs)
+    {
+        // A loop and no query: it is asked at every product, and decoding allocates nothing.
+        int blocks = 0;
+        foreach (WeightMatrix part in Parts)
+        {
+            blocks += BlocksOf(part, outputs);
+        }
+
+        return blocks;
+    }
+
+    /// <summary>Block <paramref name="block"/>: its matrix, where that one's outputs begin among all, and which of its own outputs are meant.</summary>
+    public (WeightMatrix Part, int First, int Start, int End) Block(int block, int outputs)
+    {
+        int first = 0;
+        foreach (WeightMatrix part in Parts)
+        {
+            int blocks = BlocksOf(part, outputs);
+            if (block < blocks)
+            {
+                int start = block * outputs;
+                return (part, first, start, Math.Min(part.Rows, start + outputs));
+            }
+
+            block -= blocks;
+            first += part.Rows;
+        }
+
+        throw new ArgumentOutOfRangeException(nameof(block), block, $"There are {BlocksOf(outputs)} blocks of {outputs} outputs.");
+    }
+
     /// <summary>Frees bias and matrices.</summary>
     public void Dispose()
     {
@@ -38,4 +71,6 @@ internal sealed class Linear : IDisposable
             part.Dispose();
         }
     }
+
+    private static int BlocksOf(WeightMatrix part, int outputs) => (part.Rows + outputs - 1) / outputs;
 }

@@ -83,9 +83,6 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>A matrix of floats as libtorch sees it, <c>[Rows, Columns]</c> on the CPU, over the same memory. Owned by this object.</summary>
     public torch.Tensor Tensor => _tensor ??= NativeTensor.Over(Data, DType, Rows, Columns).DetachFromDisposeScope();
 
-    /// <summary>Whether libtorch can multiply by <see cref="Tensor"/> as it is, where the other side is of type <paramref name="dtype"/>.</summary>
-    public bool IsDirect(DType dtype) => Format == WeightFormat.Float && DType == dtype;
-
     /// <summary>Bytes of a row of <paramref name="columns"/> elements or codes.</summary>
     public static long RowBytesOf(WeightFormat format, int columns, DType dtype = DType.BFloat16) => format switch
     {

@@ -52,48 +52,29 @@ internal sealed unsafe partial class HostOperations
             // So many outputs are computed together; a block is what a thread streams in some ten microseconds.
             int together = workspaces.Exist ? ProductShape.Of(x.Rows).Group : 4;
             _outputsPerBlock = workspaces.Exist && x.Rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / linear.Parts[0].RowBytes / together * together);
-            foreach (WeightMatrix part in linear.Parts)
-            {
-                Blocks += BlocksOf(part);
-            }
         }
 
-        public int Blocks { get; }
+        public int Blocks => _linear.BlocksOf(_outputsPerBlock);
 
         public void Run(int block)
         {
-            int first = 0;
-            foreach (WeightMatrix part in _linear.Parts)
+            (WeightMatrix part, int first, int start, int end) = _linear.Block(block, _outputsPerBlock);
+            float* bias = _linear.Bias is Vector b ? b.Data + first : null;
+            if (_workspaces.Exist)
             {
-                int blocks = BlocksOf(part);
-                if (block < blocks)
-                {
-                    int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
-                    float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    if (_workspaces.Exist)
-                    {
-                        byte* workspace = _workspaces.Enter(out int index);
-                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns, workspace);
-                        _workspaces.Leave(index);
-                    }
-                    else if (part.Format == WeightFormat.Float)
-                    {
-                        part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
-                    }
-                    else
-                    {
-                        part.Multiply(_kernels, bias, start, end, _coded, _y.Floats + first, _y.Columns);
-                    }
-
-                    return;
-                }
-
-                block -= blocks;
-                first += part.Rows;
+                byte* workspace = _workspaces.Enter(out int index);
+                part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns, workspace);
+                _workspaces.Leave(index);
+            }
+            else if (part.Format == WeightFormat.Float)
+            {
+                part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+            }
+            else
+            {
+                part.Multiply(_kernels, bias, start, end, _coded, _y.Floats + first, _y.Columns);
             }
         }
-
-        private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
     }
 
     /// <summary>Blocks of outputs by tiles, over all parts of a product.</summary>
@@ -115,34 +96,16 @@ internal sealed unsafe partial class HostOperations
             _y = y;
             long few = BytesPerBlock / linear.Parts[0].RowBytes / TileEmitter.Outputs * TileEmitter.Outputs;
             _outputsPerBlock = x.Rows >= TileProduct.ManyRows ? ManyOutputs : (int)Math.Max(TileEmitter.Outputs, few);
-            foreach (WeightMatrix part in linear.Parts)
-            {
-                Blocks += BlocksOf(part);
-            }
         }
 
-        public int Blocks { get; }
+        public int Blocks => _linear.BlocksOf(_outputsPerBlock);
 
         public void Run(int block)
         {
-            int first = 0;
-            foreach (WeightMatrix part in _linear.Parts)
-            {
-                int blocks = BlocksOf(part);
-                if (block < blocks)
-                {
-                    int start = block * _outputsPerBlock, end = Math.Min(part.Rows, start + _outputsPerBlock);
-                    float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-                    TileProduct.Run(part.Tiles, bias, start, end, (ushort*)_x.Data, (long)_x.Columns * sizeof(ushort), _x.Rows, _y.Floats + first, _y.Columns);
-                    return;
-                }
-
-                block -= blocks;
-                first += part.Rows;
-            }
+            (WeightMatrix part, int first, int start, int end) = _linear.Block(block, _outputsPerBlock);
+            float* bias = _linear.Bias is Vector b ? b.Data + first : null;
+            TileProduct.Run(part.Tiles, bias, start, end, (ushort*)_x.Data, (long)_x.Columns * sizeof(ushort), _x.Rows, _y.Floats + first, _y.Columns);
         }
-
-        private int BlocksOf(WeightMatrix part) => (part.Rows + _outputsPerBlock - 1) / _outputsPerBlock;
     }
 
     private readonly struct LayJob(TileSource source, HostRows x, HostRows to) : IBlockJob

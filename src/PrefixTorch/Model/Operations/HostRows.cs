@@ -1,5 +1,4 @@
 using PrefixTorch.Memory;
-using TorchSharp;
 
 namespace PrefixTorch.Model.Operations;
 
@@ -23,9 +22,6 @@ internal readonly unsafe struct HostRows(byte* data, DType dtype, int rows, int 
 
     /// <summary>A row.</summary>
     public byte* Row(int row) => data + (long)row * columns * dtype.Size();
-
-    /// <summary>The rows as libtorch sees them, over the same memory. The caller disposes it.</summary>
-    public torch.Tensor AsTensor() => NativeTensor.Over(data, dtype, rows, columns);
 }
 
 /// <summary>
