@@ -54,11 +54,10 @@ public unsafe class Products : KernelBenchmark
         }
         else
         {
-            NativeBlock codes = Take(Outputs * WeightMatrix.RowBytesOf(Format, Columns)), scales = Take(Outputs * WeightMatrix.ScaleBytesOf(Format, Columns));
+            NativeBlock codes = Take(Outputs * WeightMatrix.RowBytesOf(Format, Columns)), scales = Take((long)Outputs * sizeof(float));
             new Random(2).NextBytes(new Span<byte>(codes.Pointer, checked((int)codes.ByteCount)));
-            DType scaleType = Format == WeightFormat.Int8 ? DType.Float32 : DType.BFloat16;
-            KernelSet.Current.Convert(scaleType, Numbers(scaleType, scales.ByteCount / scaleType.Size()), scaleType, scales.Pointer, scales.ByteCount / scaleType.Size());
-            _matrix = new WeightMatrix("w", Format, Outputs, Columns, codes.Retain(), codes.Pointer, scales.Retain(), scales.Pointer);
+            KernelSet.Current.Convert(DType.Float32, Numbers(DType.Float32, Outputs), DType.Float32, scales.Pointer, Outputs);
+            _matrix = new WeightMatrix("w", Format, Outputs, Columns, codes.Retain(), codes.Pointer, scales.Retain(), (float*)scales.Pointer);
         }
     }
 
@@ -75,7 +74,7 @@ public unsafe class Products : KernelBenchmark
     {
         (int Block, long Offset) mark = _arena!.Mark();
         bool isCoded = Format != WeightFormat.Float && Rows <= StepOfFewRows, isBlocked = !isCoded && Rows > Kernels.StreamedRows;
-        CodedRows coded = isCoded ? new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns)), Rows, Columns) : default;
+        CodedRows coded = isCoded ? new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns, Format == WeightFormat.Int4)), Rows, Columns, Format == WeightFormat.Int4) : default;
         for (int row = 0; row < coded.Rows; row++)
         {
             Kernels.EncodeActivations(_x + ((long)row * Columns), Columns, Format == WeightFormat.Int4, coded, row);
@@ -96,7 +95,7 @@ public unsafe class Products : KernelBenchmark
     }
 
     internal override Work WorkOf(string benchmark) =>
-        new(Outputs * (double)(WeightMatrix.RowBytesOf(Format, Columns, Format == WeightFormat.Float ? DType : DType.BFloat16) + WeightMatrix.ScaleBytesOf(Format, Columns)), 2.0 * Rows * Outputs * Columns);
+        new(_matrix!.ByteCount, 2.0 * Rows * Outputs * Columns);
 
     private struct Job : IBlockJob
     {

@@ -63,32 +63,32 @@ internal readonly unsafe struct FloatRows<TElement>(byte* data, int columns) : I
 }
 
 /// <summary>Codes, as <see cref="CodeFormat"/> lays them.</summary>
-internal readonly unsafe struct CodedWeights<TVectors, TVector, TCodes>(byte* codes, byte* scales, int columns) : IWeightRows
+internal readonly unsafe struct CodedWeights<TVectors, TVector, TCodes>(byte* codes, float* scales, int columns) : IWeightRows
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
     where TCodes : struct, ICodes
 {
-    public byte* Stored(int row, int k) => codes + BlockAt(row, k) * TCodes.BlockBytes;
+    // Blocks of columns are whole blocks of codes.
+    public byte* Stored(int row, int k) => codes + ((long)row * BlocksOf(columns) + k / TCodes.Block) * TCodes.BlockBytes;
 
-    public long Bytes(int count) => (long)CodeFormat.Blocks(count) * TCodes.BlockBytes;
+    public long Bytes(int count) => (long)BlocksOf(count) * TCodes.BlockBytes;
 
     public byte* Floats(int row, int k, int count, float* scratch)
     {
         byte* from = Stored(row, k);
-        if (TCodes.IsGrouped)
+        if (typeof(TCodes) == typeof(Int4Codes))
         {
-            CodeWidening<TVectors, TVector>.Int4<Float32Element>(from, (ushort*)scales + BlockAt(row, k) * CodeFormat.Groups, count, (byte*)scratch);
+            CodeWidening<TVectors, TVector>.Int4<Float32Element>(from, scales[row], count, (byte*)scratch);
         }
         else
         {
-            CodeWidening<TVectors, TVector>.Int8<Float32Element>((sbyte*)from, ((float*)scales)[row], count, (byte*)scratch);
+            CodeWidening<TVectors, TVector>.Int8<Float32Element>((sbyte*)from, scales[row], count, (byte*)scratch);
         }
 
         return (byte*)scratch;
     }
 
-    // Blocks of columns are whole blocks of codes.
-    private long BlockAt(int row, int k) => (long)row * CodeFormat.Blocks(columns) + k / CodeFormat.Block;
+    private static int BlocksOf(int count) => (count + TCodes.Block - 1) / TCodes.Block;
 }
 
 /// <summary>

@@ -1,42 +1,62 @@
 namespace PrefixTorch.Kernels;
 
 /// <summary>
-/// How quantized weights lie in memory. Rows are cut into blocks of 128 weights, the last one padded; weights are
-/// <c>code × scale</c> (int8: one scale for a row) or <c>(code − 8) × scale</c> (int4: one scale for each group of 32).
+/// How quantized weights lie in memory. Rows are cut into blocks, the last one padded with zeros, and each row has one scale S, fp32 <c>[N]</c>.
+/// A weight is <c>S × code</c> in int8, and <c>S × u² × (code − z / 16)</c> in int4, where each group of 32 has its own scale <c>u</c> and zero
+/// point <c>z</c>, a byte each.
 /// </summary>
 /// <remarks>
-/// <para>Int8: signed bytes in order, <c>[N, blocks × 128]</c>, scales fp32 <c>[N]</c>.</para>
+/// <para>Int8: signed bytes in order, <c>[N, blocks × 128]</c>.</para>
 /// <para>
-/// Int4: <c>[N, blocks × 64]</c> bytes, scales bf16 <c>[N, blocks × 4]</c>: 4.5 bits a weight. A block is sixteen 32-bit words; word <c>d</c> belongs
-/// to group <c>d mod 4</c>, so that one register of four repeated scales fits all of them. Weight <c>i</c> of group <c>g</c> is in word
-/// <c>4 (i / 8) + g</c>, in its sixteen-bit half <c>i mod 2</c>, in that half's four bits <c>(i mod 8) / 2</c>: codes that meet in one multiplication
-/// of sixteen-bit pairs lie one shift apart.
+/// Int4: <c>[N, blocks × 288]</c> bytes: 4.5 bits a weight. A block is 512 weights, sixteen groups: their sixteen scales, their sixteen zero points, and
+/// four registers of sixteen 32-bit words. Word <c>g</c> of register <c>r</c> holds the weights 8 r … 8 r + 7 of group <c>g</c>: weight <c>i</c> of
+/// these in the sixteen-bit half <c>i mod 2</c>, in that half's four bits <c>i / 2</c>. So a lane belongs to one group, whose scale it meets once in
+/// 32 weights, and codes that meet in one multiplication of sixteen-bit pairs lie one shift apart.
+/// </para>
+/// <para>
+/// The square of a byte reaches from a row's largest scale down to a thousandth of it in steps of a few percent at most, and a zero point in sixteenths of
+/// a step follows weights that were rounded with any minimum before.
 /// </para>
 /// </remarks>
 internal static class CodeFormat
 {
-    /// <summary>Weights of a block.</summary>
-    public const int Block = 128;
+    /// <summary>Counts changes of this layout; a checkpoint of another one is made anew.</summary>
+    public const int Version = 2;
 
-    /// <summary>Weights that share a scale in int4.</summary>
+    /// <summary>Weights of a block of int8.</summary>
+    public const int Int8Block = 128;
+
+    /// <summary>Weights that share a scale and a zero point in int4.</summary>
     public const int Group = 32;
 
-    /// <summary>Groups of a block.</summary>
-    public const int Groups = Block / Group;
+    /// <summary>Groups of a block of int4: one for each lane of the widest register.</summary>
+    public const int Groups = 16;
 
-    /// <summary>Bytes of a block's int4 codes.</summary>
-    public const int Int4BlockBytes = Block / 2;
+    /// <summary>Weights of a block of int4.</summary>
+    public const int Int4Block = Group * Groups;
 
-    /// <summary>The int4 code of weight zero.</summary>
-    public const int Int4Zero = 8;
+    /// <summary>Bytes of a block's scales and zero points, which its codes come after.</summary>
+    public const int Int4Header = 2 * Groups;
 
-    /// <summary>Blocks of a row.</summary>
-    public static int Blocks(int columns) => (columns + Block - 1) / Block;
+    /// <summary>Bytes of a block of int4.</summary>
+    public const int Int4BlockBytes = Int4Header + (Int4Block / 2);
 
-    /// <summary>Where the int4 code of weight <paramref name="k"/> of a block lies: in which 32-bit word, and how far it is shifted.</summary>
+    /// <summary>The largest int4 code.</summary>
+    public const int Int4Largest = 15;
+
+    /// <summary>Zero points of int4 are in parts of a step so small.</summary>
+    public const int ZeroParts = 16;
+
+    /// <summary>Blocks of a row of int8.</summary>
+    public static int Int8Blocks(int columns) => (columns + Int8Block - 1) / Int8Block;
+
+    /// <summary>Blocks of a row of int4.</summary>
+    public static int Int4Blocks(int columns) => (columns + Int4Block - 1) / Int4Block;
+
+    /// <summary>Where the int4 code of weight <paramref name="k"/> of a block lies: in which 32-bit word of its codes, and how far it is shifted.</summary>
     public static (int Word, int Shift) Int4Place(int k)
     {
         int group = k / Group, i = k % Group;
-        return (4 * (i / 8) + group, (i % 2 * 16) + (i % 8 / 2 * 4));
+        return ((i / 8 * Groups) + group, (i % 2 * 16) + (i % 8 / 2 * 4));
     }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace PrefixTorch.Kernels;
 
 /// <summary>One kernel call cut into blocks that any thread may take.</summary>
@@ -8,8 +10,9 @@ internal interface IBlockJob
 }
 
 /// <summary>
-/// A fixed set of threads that share out the blocks of one job at a time. Threads take blocks from a shared counter, so that the one that
-/// runs does the work: on a shared machine a static split waits a whole scheduler slice when one of its threads loses its core.
+/// A fixed set of threads that share out the blocks of one job at a time. Each thread has a range of its own, whose memory it reads in order and asks for
+/// ahead; when it is done it helps with the others', so that the thread that runs does the work: on a shared machine a fixed split waits a whole
+/// scheduler slice when one of its threads loses its core.
 /// Workers spin briefly after a job, because the next one comes within microseconds, and then park.
 /// </summary>
 /// <remarks>One job at a time, from one thread at a time (the engine thread); a job allocates nothing.</remarks>
@@ -28,8 +31,7 @@ internal sealed unsafe class KernelPool : IDisposable
     private readonly int[] _isParked;
     private delegate*<void*, int, void> _run;
     private void* _job;
-    private int _blocks;
-    private int _next;
+    private readonly Range[] _ranges;
     private long _gate;
     private volatile bool _stop;
     private volatile Exception? _failure;
@@ -39,6 +41,7 @@ internal sealed unsafe class KernelPool : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1);
         _workers = new Thread[threads - 1];
+        _ranges = new Range[threads];
         _parked = new SemaphoreSlim[threads - 1];
         _isParked = new int[threads - 1];
         for (int i = 0; i < _workers.Length; i++)
@@ -72,8 +75,12 @@ internal sealed unsafe class KernelPool : IDisposable
         {
             _job = pointer;
             _run = &RunBlock<TJob>;
-            _blocks = blocks;
-            _next = 0;
+            for (int i = 0; i < _ranges.Length; i++)
+            {
+                _ranges[i].Next = (int)((long)blocks * i / _ranges.Length);
+                _ranges[i].End = (int)((long)blocks * (i + 1) / _ranges.Length);
+            }
+
             Interlocked.Exchange(ref _gate, ((Volatile.Read(ref _gate) >> NumberShift) + 1) << NumberShift | Open);
             for (int i = 0; i < _workers.Length; i++)
             {
@@ -83,7 +90,7 @@ internal sealed unsafe class KernelPool : IDisposable
                 }
             }
 
-            TakeBlocks();
+            TakeBlocks(0);
             var spinner = default(SpinWait);
             Interlocked.And(ref _gate, ~Open);
             while ((Volatile.Read(ref _gate) & Inside) != 0)
@@ -125,20 +132,24 @@ internal sealed unsafe class KernelPool : IDisposable
         where TJob : struct, IBlockJob => ((TJob*)job)->Run(block);
 #pragma warning restore CS8500
 
-    private void TakeBlocks()
+    // A thread's own range, then what is left of the others'.
+    private void TakeBlocks(int thread)
     {
         try
         {
-            for (int block; (block = Interlocked.Increment(ref _next) - 1) < _blocks;)
+            for (int i = 0; i < _ranges.Length; i++)
             {
-                _run(_job, block);
+                ref Range range = ref _ranges[(thread + i) % _ranges.Length];
+                for (int block; _failure is null && (block = Interlocked.Increment(ref range.Next) - 1) < range.End;)
+                {
+                    _run(_job, block);
+                }
             }
         }
         catch (Exception e)
         {
             // The caller must not leave while others use its stack; it throws when all have stopped.
             _failure = e;
-            Volatile.Write(ref _next, _blocks);
         }
     }
 
@@ -150,7 +161,7 @@ internal sealed unsafe class KernelPool : IDisposable
         {
             if (TryEnter(ref seen))
             {
-                TakeBlocks();
+                TakeBlocks(index + 1);
                 Interlocked.Decrement(ref _gate);
                 spins = 0;
             }
@@ -190,5 +201,16 @@ internal sealed unsafe class KernelPool : IDisposable
         {
             _parked[index].Wait();
         }
+    }
+
+    /// <summary>The blocks of a thread, in a cache line of their own.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 128)]
+    private struct Range
+    {
+        [FieldOffset(0)]
+        public int Next;
+
+        [FieldOffset(4)]
+        public int End;
     }
 }

@@ -30,16 +30,16 @@ internal abstract unsafe class KernelSet
     public abstract void Product(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
 
     /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement, TWeights}.Run"/>
-    public abstract void ProductCodes(bool int4, byte* codes, byte* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
+    public abstract void ProductCodes(bool int4, byte* codes, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
 
     /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
     public abstract void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row);
 
     /// <inheritdoc cref="CodeKernel{TVectors, TVector, TCodes}.Run"/>
-    public abstract void LinearCodes(bool int4, byte* codes, byte* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
+    public abstract void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
 
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int4"/>
-    public abstract void WidenInt4(byte* codes, ushort* scales, int columns, DType toType, byte* to);
+    public abstract void WidenInt4(byte* codes, float scale, int columns, DType toType, byte* to);
 
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int8"/>
     public abstract void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to);
@@ -116,7 +116,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void ProductCodes(bool int4, byte* codes, byte* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+    public override void ProductCodes(bool int4, byte* codes, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
     {
         if (int4)
         {
@@ -136,7 +136,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
     public override void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row) =>
         CodedActivations<TVectors, TVector>.Encode(x, columns, int4, to, row);
 
-    public override void LinearCodes(bool int4, byte* codes, byte* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
+    public override void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
     {
         if (int4)
         {
@@ -148,15 +148,15 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void WidenInt4(byte* codes, ushort* scales, int columns, DType toType, byte* to)
+    public override void WidenInt4(byte* codes, float scale, int columns, DType toType, byte* to)
     {
         switch (toType)
         {
             case DType.Float32:
-                CodeWidening<TVectors, TVector>.Int4<Float32Element>(codes, scales, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<Float32Element>(codes, scale, columns, to);
                 break;
             case DType.BFloat16:
-                CodeWidening<TVectors, TVector>.Int4<BFloat16Element>(codes, scales, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<BFloat16Element>(codes, scale, columns, to);
                 break;
             default:
                 throw NoKernel(toType);

@@ -67,10 +67,9 @@ internal static unsafe class Streams
     {
         if (Sse.IsSupported)
         {
-            Sse.Prefetch1(w + ahead);
-            if (TCodes.BlockBytes > Line)
+            for (int line = 0; line < TCodes.BlockBytes; line += Line)
             {
-                Sse.Prefetch1(w + ahead + Line);
+                Sse.Prefetch1(w + ahead + line);
             }
         }
     }

@@ -29,6 +29,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Converts signed bytes.</summary>
     static abstract TVector LoadInt8(sbyte* from);
 
+    /// <summary>Converts unsigned bytes.</summary>
+    static abstract TVector LoadUInt8(byte* from);
+
     /// <summary>Sixteen-bit codes: as many signed bytes as a register has such lanes, widened.</summary>
     static abstract TVector LoadInt8AsInt16(sbyte* from);
 
@@ -40,9 +43,6 @@ internal unsafe interface IVectors<TVector>
 
     /// <summary>32-bit integers to floats.</summary>
     static abstract TVector ToFloat(TVector integers);
-
-    /// <summary>Four floats, over and over.</summary>
-    static abstract TVector BroadcastFour(float* from);
 
     /// <summary>Rounds to integers, ties to even, and stores them as sixteen bits.</summary>
     static abstract void StoreInt16(TVector value, short* to);
@@ -105,6 +105,9 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadUInt8(byte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadInt8AsInt16(sbyte* from) => Avx512BW.ConvertToVector512Int16(Vector256.Load(from)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -116,9 +119,6 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> ToFloat(Vector512<float> integers) => Avx512F.ConvertToVector512Single(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> BroadcastFour(float* from) => Avx512F.BroadcastVector128ToVector512(from);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt16(Vector512<float> value, short* to) => Avx512F.ConvertToVector256Int16(Avx512F.ConvertToVector512Int32(value)).Store(to);
@@ -195,6 +195,9 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadUInt8(byte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadInt8AsInt16(sbyte* from) => Avx2.ConvertToVector256Int16(from).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -206,9 +209,6 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> ToFloat(Vector256<float> integers) => Avx.ConvertToVector256Single(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> BroadcastFour(float* from) => Avx.BroadcastVector128ToVector256(from);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt16(Vector256<float> value, short* to)
@@ -295,6 +295,10 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsSByte())));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadUInt8(byte* from) =>
+        Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsByte())).AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadInt8AsInt16(sbyte* from) => Vector128.WidenLower(Vector64.Load(from).ToVector128()).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -310,9 +314,6 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> ToFloat(Vector128<float> integers) => Vector128.ConvertToSingle(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> BroadcastFour(float* from) => Vector128.Load(from);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt16(Vector128<float> value, short* to)

@@ -69,9 +69,8 @@ internal static unsafe class LlamaWeights
             }
 
             int columns = (int)weight.Shape[1];
-            long scales = WeightMatrix.ScaleBytesOf(format, columns) / sizeof(ushort);
             yield return weight with { Shape = [weight.Shape[0], WeightMatrix.RowBytesOf(format, columns)] };
-            yield return new(weight.Name + Quantizer.ScaleSuffix, format == WeightFormat.Int8 ? [weight.Shape[0]] : [weight.Shape[0], scales]);
+            yield return new(weight.Name + Quantizer.ScaleSuffix, [weight.Shape[0]]);
         }
     }
 
@@ -163,15 +162,14 @@ internal static unsafe class LlamaWeights
         private WeightMatrix Codes(CheckpointTensor tensor, WeightFormat format, int rows, int columns)
         {
             CheckpointTensor scales = checkpoint[tensor.Name + Quantizer.ScaleSuffix];
-            DType needed = format == WeightFormat.Int8 ? DType.Float32 : DType.BFloat16;
-            if (scales.DType != needed || !scales.Entry.IsAligned)
+            if (scales.DType != DType.Float32 || !scales.Entry.IsAligned)
             {
-                throw new PrefixTorchException($"{scales.Name} is {scales.DType.FileName()} at byte {scales.Entry.Offset}, and {needed.FileName()}, aligned, is needed. Quantize the original checkpoint again.");
+                throw new PrefixTorchException($"{scales.Name} is {scales.DType.FileName()} at byte {scales.Entry.Offset}, and {DType.Float32.FileName()}, aligned, is needed. Quantize the original checkpoint again.");
             }
 
             (NativeBlock block, nint data) = Hold(tensor);
             (NativeBlock scalesBlock, nint scalesData) = Hold(scales);
-            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, block, (byte*)data, scalesBlock, (byte*)scalesData);
+            var matrix = new WeightMatrix(tensor.Name, format, rows, columns, block, (byte*)data, scalesBlock, (float*)scalesData);
             _made.Add(matrix);
             return matrix;
         }

@@ -1,14 +1,16 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using PrefixTorch.Kernels;
 
 namespace PrefixTorch.Model;
 
-/// <summary>From floats to codes, a row at a time.</summary>
+/// <summary>From floats to codes, a row at a time; see <see cref="CodeFormat"/>.</summary>
 internal static unsafe class QuantizeKernel
 {
-    // What the largest magnitude becomes: −8 is the far end, and cutting it off a little can serve the other weights.
-    private static readonly float[] s_ends = [-8f, -7.5f, -7f, -8.5f, -9f, 7f, 7.5f, 8f];
+    // How many steps the range of a group is taken to have: fewer than fifteen cut its ends off a little, which can serve the weights between.
+    private static readonly float[] s_steps = [15, 14.5f, 14, 13.5f, 15.5f, 16];
 
-    /// <summary>Signed bytes with one scale: the largest magnitude becomes 127.</summary>
+    /// <summary>Signed bytes with one scale, which is returned: the largest magnitude becomes 127.</summary>
     public static float Int8(ReadOnlySpan<float> row, sbyte* codes)
     {
         float largest = 0;
@@ -27,59 +29,159 @@ internal static unsafe class QuantizeKernel
     }
 
     /// <summary>
-    /// Four bits with one scale for each group, rounded to bf16 before the codes are chosen, so that its rounding is made up for. Of a few scales
-    /// the one with the smallest squared error is taken. <paramref name="codes"/> and <paramref name="scales"/> are cleared by the caller: padding stays zero.
+    /// Four bits, the groups' scales and zero points; returns the row's scale. <paramref name="codes"/> are cleared by the caller: padding stays zero.
     /// </summary>
-    public static void Int4(ReadOnlySpan<float> row, byte* codes, ushort* scales)
+    /// <remarks>
+    /// Each group gets the line <c>scale × code + minimum</c> of the smallest squared error: from a few ranges, each improved by the least squares of its own
+    /// codes. Scale and zero point are then rounded to bytes, and the codes chosen for what they have become.
+    /// </remarks>
+    public static float Int4(ReadOnlySpan<float> row, byte* codes)
     {
-        for (int start = 0; start < row.Length; start += CodeFormat.Group)
+        int groups = (row.Length + CodeFormat.Group - 1) / CodeFormat.Group;
+        float* weights = stackalloc float[CodeFormat.Group];
+        (float Scale, float Minimum)[] lines = System.Buffers.ArrayPool<(float, float)>.Shared.Rent(groups);
+        float largest = 0;
+        for (int group = 0; group < groups; group++)
         {
-            ReadOnlySpan<float> group = row.Slice(start, Math.Min(CodeFormat.Group, row.Length - start));
-            float scale = BestScale(group);
-            BFloat16Element.Store(scale, (byte*)(scales + start / CodeFormat.Group));
-            var words = (uint*)(codes + start / CodeFormat.Block * CodeFormat.Int4BlockBytes);
-            for (int i = 0; i < group.Length; i++)
+            lines[group] = BestLine(Group(row, group, weights));
+            largest = MathF.Max(largest, lines[group].Scale);
+        }
+
+        float rowScale = largest / (byte.MaxValue * byte.MaxValue);
+        for (int group = 0; group < groups && rowScale > 0; group++)
+        {
+            byte* block = codes + group / CodeFormat.Groups * CodeFormat.Int4BlockBytes;
+            int lane = group % CodeFormat.Groups, count = Math.Min(CodeFormat.Group, row.Length - group * CodeFormat.Group);
+            Weights32 values = Group(row, group, weights);
+            (block[lane], block[CodeFormat.Groups + lane]) = BestBytes(values, lines[group], rowScale);
+            float scale = block[lane] * block[lane] * rowScale, zero = block[CodeFormat.Groups + lane] / (float)CodeFormat.ZeroParts;
+            var words = (uint*)(block + CodeFormat.Int4Header);
+            for (int i = 0; i < count && scale > 0; i++)
             {
-                (int word, int shift) = CodeFormat.Int4Place((start + i) % CodeFormat.Block);
-                words[word] |= (uint)Code(group[i], scale) << shift;
+                (int word, int shift) = CodeFormat.Int4Place((lane * CodeFormat.Group) + i);
+                words[word] |= (uint)Math.Clamp(MathF.Floor(weights[i] / scale + zero + 0.5f), 0, CodeFormat.Int4Largest) << shift;
             }
         }
+
+        System.Buffers.ArrayPool<(float, float)>.Shared.Return(lines);
+        return rowScale;
     }
 
-    private static float BestScale(ReadOnlySpan<float> weights)
+    // A group's weights, the last one's filled up with its first weight, which changes neither its range nor, much, its line.
+    private static Weights32 Group(ReadOnlySpan<float> row, int group, float* weights)
     {
-        float largest = 0;
-        foreach (float weight in weights)
+        ReadOnlySpan<float> given = row.Slice(group * CodeFormat.Group, Math.Min(CodeFormat.Group, row.Length - group * CodeFormat.Group));
+        var all = new Span<float>(weights, CodeFormat.Group);
+        all.Fill(given[0]);
+        given.CopyTo(all);
+        return new Weights32(Vector256.Load(weights), Vector256.Load(weights + 8), Vector256.Load(weights + 16), Vector256.Load(weights + 24));
+    }
+
+    // Zero is always among the values, as zero points are codes.
+    private static (float Scale, float Minimum) BestLine(Weights32 weights)
+    {
+        float low = MathF.Min(weights.Min(), 0), high = MathF.Max(weights.Max(), 0), bestError = float.PositiveInfinity;
+        (float Scale, float Minimum) best = default;
+        if (high - low == 0)
         {
-            largest = MathF.Abs(weight) > MathF.Abs(largest) ? weight : largest;
+            return best;
         }
 
-        float best = 0, bestError = float.PositiveInfinity;
-        foreach (float end in s_ends)
+        foreach (float steps in s_steps)
         {
-            float scale = Rounded(largest / end), error = 0;
-            foreach (float weight in weights)
+            float scale = (high - low) / steps, minimum = (low + high - (CodeFormat.Int4Largest * scale)) / 2;
+            for (int round = 0; round < 2; round++)
             {
-                float distance = weight - (Code(weight, scale) - CodeFormat.Int4Zero) * scale;
-                error += distance * distance;
-            }
+                if (scale > 0 && minimum <= 0 && minimum >= -CodeFormat.Int4Largest * scale && weights.Error(scale, minimum) is float error && error < bestError)
+                {
+                    (bestError, best) = (error, (scale, minimum));
+                }
 
-            if (error < bestError)
-            {
-                (bestError, best) = (error, scale);
+                (scale, minimum) = weights.LeastSquares(scale, minimum);
             }
         }
 
         return best;
     }
 
-    private static int Code(float weight, float scale) =>
-        scale == 0 ? CodeFormat.Int4Zero : (int)Math.Clamp(MathF.Round(weight / scale) + CodeFormat.Int4Zero, 0, 15);
-
-    private static float Rounded(float value)
+    // The scale's byte and its neighbours, each with the zero point that is nearest and its neighbours.
+    private static (byte Scale, byte Zero) BestBytes(Weights32 weights, (float Scale, float Minimum) line, float rowScale)
     {
-        ushort bits;
-        BFloat16Element.Store(value, (byte*)&bits);
-        return BFloat16Element.Load((byte*)&bits);
+        (byte, byte) best = default;
+        float bestError = float.PositiveInfinity;
+        int near = (int)MathF.Sqrt(line.Scale / rowScale);
+        for (int u = Math.Max(near, 1); u <= Math.Min(near + 1, byte.MaxValue) && line.Scale > 0; u++)
+        {
+            float scale = u * u * rowScale;
+            int nearZero = (int)(-line.Minimum / scale * CodeFormat.ZeroParts);
+            for (int zero = Math.Clamp(nearZero - 1, 0, 240); zero <= Math.Clamp(nearZero + 2, 0, 240); zero++)
+            {
+                float error = weights.Error(scale, -zero * scale / CodeFormat.ZeroParts);
+                if (error < bestError)
+                {
+                    (bestError, best) = (error, ((byte)u, (byte)zero));
+                }
+            }
+        }
+
+        return best;
+    }
+
+    /// <summary>The weights of a group, in registers.</summary>
+    private readonly struct Weights32(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d)
+    {
+        private readonly Vector256<float> _a = a;
+        private readonly Vector256<float> _b = b;
+        private readonly Vector256<float> _c = c;
+        private readonly Vector256<float> _d = d;
+
+        public float Min()
+        {
+            Vector256<float> least = Vector256.Min(Vector256.Min(_a, _b), Vector256.Min(_c, _d));
+            float min = least[0];
+            for (int i = 1; i < 8; i++)
+            {
+                min = MathF.Min(min, least[i]);
+            }
+
+            return min;
+        }
+
+        public float Max()
+        {
+            Vector256<float> most = Vector256.Max(Vector256.Max(_a, _b), Vector256.Max(_c, _d));
+            float max = most[0];
+            for (int i = 1; i < 8; i++)
+            {
+                max = MathF.Max(max, most[i]);
+            }
+
+            return max;
+        }
+
+        /// <summary>The squared error of the nearest codes of a line.</summary>
+        public float Error(float scale, float minimum)
+        {
+            Vector256<float> step = Vector256.Create(scale), low = Vector256.Create(minimum), inverse = Vector256.Create(1 / scale);
+            Vector256<float> a = _a - low - (Codes(_a, low, inverse) * step), b = _b - low - (Codes(_b, low, inverse) * step);
+            Vector256<float> c = _c - low - (Codes(_c, low, inverse) * step), d = _d - low - (Codes(_d, low, inverse) * step);
+            return Vector256.Sum((a * a) + (b * b) + (c * c) + (d * d));
+        }
+
+        /// <summary>The line through the weights over the nearest codes of another one.</summary>
+        public (float Scale, float Minimum) LeastSquares(float scale, float minimum)
+        {
+            Vector256<float> low = Vector256.Create(minimum), inverse = Vector256.Create(1 / scale);
+            Vector256<float> a = Codes(_a, low, inverse), b = Codes(_b, low, inverse), c = Codes(_c, low, inverse), d = Codes(_d, low, inverse);
+            const float Count = CodeFormat.Group;
+            float codes = Vector256.Sum(a + b + c + d), squares = Vector256.Sum((a * a) + (b * b) + (c * c) + (d * d));
+            float weights = Vector256.Sum(_a + _b + _c + _d), products = Vector256.Sum((a * _a) + (b * _b) + (c * _c) + (d * _d));
+            float determinant = (Count * squares) - (codes * codes);
+            return determinant <= 0 ? (scale, minimum) : (((Count * products) - (codes * weights)) / determinant, ((squares * weights) - (codes * products)) / determinant);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector256<float> Codes(Vector256<float> weights, Vector256<float> low, Vector256<float> inverse) =>
+            Vector256.Min(Vector256.Max(Vector256.Floor(((weights - low) * inverse) + Vector256.Create(0.5f)), Vector256<float>.Zero), Vector256.Create((float)CodeFormat.Int4Largest));
     }
 }

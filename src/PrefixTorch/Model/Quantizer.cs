@@ -23,6 +23,9 @@ internal static unsafe class Quantizer
     /// <summary>The metadata key with the fingerprint of the checkpoint that was quantized.</summary>
     public const string SourceKey = "quantized_from";
 
+    /// <summary>The metadata key with the version of the codes' layout.</summary>
+    public const string VersionKey = "code_version";
+
     private static readonly string[] s_copied =
     [
         "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "LICENSE",
@@ -69,7 +72,7 @@ internal static unsafe class Quantizer
                 }
             }
 
-            var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint) };
+            var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint), [VersionKey] = $"{CodeFormat.Version}" };
             SafetensorsWriter.Write(Path.Combine(target, Checkpoint.SingleFileName), tensors, metadata, new() { Cancellation = cancellation });
         }
         finally
@@ -90,7 +93,7 @@ internal static unsafe class Quantizer
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             bool int8 = format == WeightFormat.Int8;
             total++;
-            long codeBytes = WeightMatrix.RowBytesOf(format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(format, columns);
+            long codeBytes = WeightMatrix.RowBytesOf(format, columns);
             NativeBlock? scales = null;
             tensors.Add(new(tensor.Name, int8 ? DType.Int8 : DType.UInt8, [rows, codeBytes], writer =>
             {
@@ -98,12 +101,11 @@ internal static unsafe class Quantizer
                 NativeBlock codes = NativeBlock.Allocate(rows * codeBytes);
                 try
                 {
-                    scales = NativeBlock.Allocate(rows * scaleBytes);
+                    scales = NativeBlock.Allocate((long)rows * sizeof(float));
                     scratch.Add(scales);
                     System.Runtime.InteropServices.NativeMemory.Clear(codes.Pointer, (nuint)codes.ByteCount);
-                    System.Runtime.InteropServices.NativeMemory.Clear(scales.Pointer, (nuint)scales.ByteCount);
                     using WeightMatrix source = LlamaWeights.Matrix(checkpoint, config, tensor.Name, null, pool);
-                    var job = new QuantizeJob(source, format, codes.Pointer, codeBytes, scales.Pointer, scaleBytes);
+                    var job = new QuantizeJob(source, format, codes.Pointer, codeBytes, (float*)scales.Pointer);
                     pool.Run(rows, ref job);
                     writer.Write([new PayloadPiece(codes.Pointer, codes.ByteCount)]);
                 }
@@ -114,16 +116,12 @@ internal static unsafe class Quantizer
 
                 progress?.Report((++done, total));
             }));
-            tensors.Add(new(
-                tensor.Name + ScaleSuffix,
-                int8 ? DType.Float32 : DType.BFloat16,
-                int8 ? [rows] : [rows, scaleBytes / sizeof(ushort)],
-                writer =>
-                {
-                    writer.Write([new PayloadPiece(scales!.Pointer, scales.ByteCount)]);
-                    scratch.Remove(scales);
-                    scales.Release();
-                }));
+            tensors.Add(new(tensor.Name + ScaleSuffix, DType.Float32, [rows], writer =>
+            {
+                writer.Write([new PayloadPiece(scales!.Pointer, scales.ByteCount)]);
+                scratch.Remove(scales);
+                scales.Release();
+            }));
         }
     }
 
@@ -135,13 +133,14 @@ internal static unsafe class Quantizer
             ["quant_method"] = QuantizationConfig.OurMethod,
             ["format"] = format == WeightFormat.Int8 ? "int8" : "int4",
             ["group_size"] = format == WeightFormat.Int8 ? null : CodeFormat.Group,
+            ["version"] = CodeFormat.Version,
         };
         string path = Path.Combine(target, LlamaConfig.FileName), temporary = path + ".tmp";
         File.WriteAllText(temporary, config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));
         File.Move(temporary, path, overwrite: true);
     }
 
-    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long codeBytes, byte* scales, long scaleBytes) : IBlockJob
+    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long codeBytes, float* scales) : IBlockJob
     {
         public void Run(int row)
         {
@@ -150,14 +149,7 @@ internal static unsafe class Quantizer
             {
                 source.Widen(KernelSet.Current, row, 1, DType.Float32, (byte*)wide);
                 var weights = new ReadOnlySpan<float>(wide, source.Columns);
-                if (format == WeightFormat.Int8)
-                {
-                    ((float*)scales)[row] = QuantizeKernel.Int8(weights, (sbyte*)codes + row * codeBytes);
-                }
-                else
-                {
-                    QuantizeKernel.Int4(weights, codes + row * codeBytes, (ushort*)(scales + row * scaleBytes));
-                }
+                scales[row] = format == WeightFormat.Int8 ? QuantizeKernel.Int8(weights, (sbyte*)codes + row * codeBytes) : QuantizeKernel.Int4(weights, codes + row * codeBytes);
             }
 
             System.Buffers.ArrayPool<float>.Shared.Return(rented);

@@ -14,7 +14,7 @@ public enum WeightFormat
     /// <summary>Signed bytes with one scale for each output channel.</summary>
     Int8,
 
-    /// <summary>Four bits with one scale for each 32 of a row.</summary>
+    /// <summary>Four bits with a scale and a zero point for each 32 of a row.</summary>
     Int4,
 }
 
@@ -27,7 +27,7 @@ internal sealed unsafe class WeightMatrix : IDisposable
 {
     private readonly NativeBlock _block;
     private readonly NativeBlock? _scalesBlock;
-    private readonly byte* _scales;
+    private readonly float* _scales;
     private torch.Tensor? _tensor;
 
     /// <summary>A matrix of floats at <paramref name="data"/> in <paramref name="block"/>; takes over the caller's hold on the block.</summary>
@@ -42,10 +42,10 @@ internal sealed unsafe class WeightMatrix : IDisposable
     }
 
     /// <summary>
-    /// A matrix of codes, as <see cref="CodeFormat"/> lays them; <paramref name="scales"/> are fp32 <c>[N]</c> of int8 and bf16 <c>[N, groups]</c> of int4.
+    /// A matrix of codes, as <see cref="CodeFormat"/> lays them; <paramref name="scales"/> are fp32 <c>[N]</c>.
     /// Takes over the caller's hold on both blocks.
     /// </summary>
-    public WeightMatrix(string name, WeightFormat format, int rows, int columns, NativeBlock block, byte* data, NativeBlock scalesBlock, byte* scales)
+    public WeightMatrix(string name, WeightFormat format, int rows, int columns, NativeBlock block, byte* data, NativeBlock scalesBlock, float* scales)
         : this(name, format == WeightFormat.Int8 ? DType.Int8 : DType.UInt8, rows, columns, block, data)
     {
         Format = format;
@@ -75,7 +75,7 @@ internal sealed unsafe class WeightMatrix : IDisposable
     public long RowBytes => RowBytesOf(Format, Columns, DType);
 
     /// <summary>Bytes of the matrix, its scales included: what a product of few rows reads.</summary>
-    public long ByteCount => Rows * (RowBytes + ScaleBytesOf(Format, Columns));
+    public long ByteCount => Rows * (RowBytes + (Format == WeightFormat.Float ? 0 : sizeof(float)));
 
     /// <summary>What a tensor of these weights holds at least: the dtype of floats, bf16 for codes.</summary>
     public DType ComputeDType => Format == WeightFormat.Float ? DType : DType.BFloat16;
@@ -86,17 +86,9 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>Bytes of a row of <paramref name="columns"/> elements or codes.</summary>
     public static long RowBytesOf(WeightFormat format, int columns, DType dtype = DType.BFloat16) => format switch
     {
-        WeightFormat.Int8 => CodeFormat.Blocks(columns) * CodeFormat.Block,
-        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Int4BlockBytes,
+        WeightFormat.Int8 => CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block,
+        WeightFormat.Int4 => CodeFormat.Int4Blocks(columns) * CodeFormat.Int4BlockBytes,
         _ => (long)columns * dtype.Size(),
-    };
-
-    /// <summary>Bytes of a row's scales.</summary>
-    public static long ScaleBytesOf(WeightFormat format, int columns) => format switch
-    {
-        WeightFormat.Int8 => sizeof(float),
-        WeightFormat.Int4 => CodeFormat.Blocks(columns) * CodeFormat.Groups * sizeof(ushort),
-        _ => 0,
     };
 
     /// <summary><c>y = x Wᵀ + b</c> for few rows of floats, outputs <paramref name="first"/> … <paramref name="end"/> − 1.</summary>
@@ -137,14 +129,13 @@ internal sealed unsafe class WeightMatrix : IDisposable
         for (int row = first; row < first + count; row++, to += (long)Columns * toType.Size())
         {
             byte* from = Data + row * RowBytes;
-            byte* scales = _scales + row * ScaleBytesOf(Format, Columns);
             switch (Format)
             {
                 case WeightFormat.Int4:
-                    kernels.WidenInt4(from, (ushort*)scales, Columns, toType, to);
+                    kernels.WidenInt4(from, _scales[row], Columns, toType, to);
                     break;
                 case WeightFormat.Int8:
-                    kernels.WidenInt8((sbyte*)from, *(float*)scales, Columns, toType, to);
+                    kernels.WidenInt8((sbyte*)from, _scales[row], Columns, toType, to);
                     break;
                 default:
                     kernels.Convert(DType, from, toType, to, Columns);

@@ -24,7 +24,7 @@ public unsafe class CodeKernelTests
     public void ProductsAreThoseOfTheWidenedWeights(string isa, bool int4)
     {
         KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
-        foreach ((int rows, int columns, int outputs) in new[] { (1, 128, 4), (1, 64, 3), (3, 576, 9), (4, 256, 6), (16, 300, 33), (7, 1000, 5) })
+        foreach ((int rows, int columns, int outputs) in new[] { (1, 128, 4), (1, 64, 3), (3, 576, 9), (4, 256, 6), (16, 300, 33), (7, 1100, 5) })
         {
             using var weights = new Quantized(outputs, columns, int4, seed: 1);
             using var x = new Activations(kernels, rows, columns, int4, seed: 2);
@@ -100,18 +100,18 @@ public unsafe class CodeKernelTests
     [Fact]
     public void WhatFourBitsHoldExactlyComesBackExactly()
     {
-        // −8 … 7 times a power of two, which bf16 holds: no error at all.
-        float[] exact = [.. Enumerable.Range(0, 128).Select(i => (i % 16 - 8) * 0.125f)];
-        using var weights = new Quantized(exact, 1, 128, int4: true);
+        // Four bits with a minimum, in several groups of their own scales: squares, as the bytes are; no error at all.
+        float[] exact = [.. Enumerable.Range(0, 544).Select(i => (i * 7 % 16 - (i / 32 % 15)) * (i / 32 % 3 == 0 ? 255 * 255 : 16 * 16) * 0.125f)];
+        using var weights = new Quantized(exact, 1, 544, int4: true);
         Assert.Equal(exact, weights.Widen(KernelSet.Current));
     }
 
     [Fact]
     public void MatricesOfOneProductAreOfOneFormat()
     {
-        NativeBlock memory = NativeBlock.Allocate(1024);
+        NativeBlock memory = NativeBlock.Allocate(2048);
         using var floats = new WeightMatrix("q_proj", DType.BFloat16, 2, 128, memory.Retain(), memory.Pointer);
-        using var codes = new WeightMatrix("k_proj", WeightFormat.Int4, 2, 128, memory.Retain(), memory.Pointer, memory.Retain(), memory.Pointer);
+        using var codes = new WeightMatrix("k_proj", WeightFormat.Int4, 2, 128, memory.Retain(), memory.Pointer, memory.Retain(), (float*)memory.Pointer);
         string message = Assert.Throws<PrefixTorchException>(() => new Linear(null, floats, codes)).Message;
         Assert.Contains("q_proj is held as Float and k_proj as Int4", message, StringComparison.Ordinal);
         memory.Release();
@@ -148,8 +148,8 @@ public unsafe class CodeKernelTests
         public Activations(KernelSet kernels, float[] values, int rows, int columns, bool int4)
         {
             Floats = values;
-            _block = NativeBlock.Allocate(CodedRows.Bytes(rows, columns));
-            Coded = new CodedRows(_block.Pointer, rows, columns);
+            _block = NativeBlock.Allocate(CodedRows.Bytes(rows, columns, int4));
+            Coded = new CodedRows(_block.Pointer, rows, columns, int4);
             fixed (float* x = values)
             {
                 for (int row = 0; row < rows; row++)

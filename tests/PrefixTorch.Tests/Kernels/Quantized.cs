@@ -22,22 +22,14 @@ internal sealed unsafe class Quantized : IDisposable
     {
         Original = weights;
         (_rows, _columns, _format) = (rows, columns, int4 ? WeightFormat.Int4 : WeightFormat.Int8);
-        long codeBytes = WeightMatrix.RowBytesOf(_format, columns), scaleBytes = WeightMatrix.ScaleBytesOf(_format, columns);
+        long codeBytes = WeightMatrix.RowBytesOf(_format, columns);
         _codes = NativeBlock.Allocate(rows * codeBytes);
-        _scales = NativeBlock.Allocate(rows * scaleBytes);
+        _scales = NativeBlock.Allocate((long)rows * sizeof(float));
         new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
-        new Span<byte>(_scales.Pointer, (int)_scales.ByteCount).Clear();
         for (int row = 0; row < rows; row++)
         {
             ReadOnlySpan<float> values = weights.AsSpan(row * columns, columns);
-            if (int4)
-            {
-                QuantizeKernel.Int4(values, Codes + row * codeBytes, (ushort*)(Scales + row * scaleBytes));
-            }
-            else
-            {
-                ((float*)Scales)[row] = QuantizeKernel.Int8(values, (sbyte*)Codes + row * codeBytes);
-            }
+            Scales[row] = int4 ? QuantizeKernel.Int4(values, Codes + row * codeBytes) : QuantizeKernel.Int8(values, (sbyte*)Codes + row * codeBytes);
         }
     }
 
@@ -45,7 +37,7 @@ internal sealed unsafe class Quantized : IDisposable
 
     public byte* Codes => _codes.Pointer;
 
-    public byte* Scales => _scales.Pointer;
+    public float* Scales => (float*)_scales.Pointer;
 
     public float[] Widen(KernelSet kernels)
     {

@@ -1,6 +1,7 @@
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
+using PrefixTorch.Model;
 
 namespace PrefixTorch.Tests.Kernels;
 
@@ -109,51 +110,49 @@ public unsafe class TileTests
         public Weights(TileSource source, int outputs, int columns, int seed)
         {
             var random = new Random(seed);
-            int blocks = CodeFormat.Blocks(columns);
+            WeightFormat format = source == TileSource.Int8 ? WeightFormat.Int8 : WeightFormat.Int4;
+            long pitch = WeightMatrix.RowBytesOf(format, columns);
             _columns = columns;
             _values = new double[outputs * columns];
-            _codes = NativeBlock.Allocate((long)outputs * blocks * CodeFormat.Block);
-            _scales = NativeBlock.Allocate((long)outputs * blocks * CodeFormat.Groups * sizeof(float));
+            _codes = NativeBlock.Allocate(outputs * pitch);
+            _scales = NativeBlock.Allocate((long)outputs * sizeof(float));
             new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
             if (source == TileSource.BFloat16)
             {
                 _floats = new Numbers(outputs * columns, DType.BFloat16, seed);
                 _values = [.. Enumerable.Range(0, outputs * columns).Select(i => _floats[i])];
             }
-            else if (source == TileSource.Int8)
+
+            for (int n = 0; n < outputs && _floats is null; n++)
             {
-                for (int n = 0; n < outputs; n++)
+                byte* row = _codes.Pointer + n * pitch;
+                float scale = ((float*)_scales.Pointer)[n] = 0.25f + random.NextSingle();
+                for (int k = 0; k < columns; k++)
                 {
-                    ((float*)_scales.Pointer)[n] = 0.25f + random.NextSingle();
-                    for (int k = 0; k < columns; k++)
+                    if (source == TileSource.Int8)
                     {
                         var code = (sbyte)random.Next(-127, 128);
-                        ((sbyte*)_codes.Pointer)[n * blocks * CodeFormat.Block + k] = code;
-                        _values[n * columns + k] = code * (double)((float*)_scales.Pointer)[n];
+                        ((sbyte*)row)[k] = code;
+                        _values[n * columns + k] = code * (double)scale;
                     }
-                }
-            }
-            else
-            {
-                for (int group = 0; group < outputs * blocks * CodeFormat.Groups; group++)
-                {
-                    BFloat16Element.Store(0.25f + random.NextSingle(), _scales.Pointer + group * sizeof(ushort));
-                }
-
-                for (int n = 0; n < outputs; n++)
-                {
-                    for (int k = 0; k < columns; k++)
+                    else
                     {
-                        int code = random.Next(16), block = n * blocks + k / CodeFormat.Block;
-                        (int word, int shift) = CodeFormat.Int4Place(k % CodeFormat.Block);
-                        ((uint*)_codes.Pointer)[block * CodeFormat.Block / 8 + word] |= (uint)code << shift;
-                        float scale = BFloat16Element.Load(_scales.Pointer + (block * CodeFormat.Groups + k % CodeFormat.Block / CodeFormat.Group) * sizeof(ushort));
-                        _values[n * columns + k] = (code - CodeFormat.Int4Zero) * (double)scale;
+                        byte* block = row + k / CodeFormat.Int4Block * CodeFormat.Int4BlockBytes;
+                        int code = random.Next(16), group = k % CodeFormat.Int4Block / CodeFormat.Group;
+                        if (k % CodeFormat.Group == 0)
+                        {
+                            block[group] = (byte)random.Next(256);
+                            block[CodeFormat.Groups + group] = (byte)random.Next(256);
+                        }
+
+                        (int word, int shift) = CodeFormat.Int4Place(k % CodeFormat.Int4Block);
+                        ((uint*)(block + CodeFormat.Int4Header))[word] |= (uint)code << shift;
+                        _values[n * columns + k] = (code - block[CodeFormat.Groups + group] / 16.0) * block[group] * block[group] * scale;
                     }
                 }
             }
 
-            Tiles = new TileWeights(source, (nint)(_floats is null ? _codes.Pointer : _floats.Data), (nint)_scales.Pointer, columns);
+            Tiles = new TileWeights(source, (nint)(_floats is null ? _codes.Pointer : _floats.Data), _floats is null ? (nint)_scales.Pointer : 0, columns);
         }
 
         public TileWeights Tiles { get; }

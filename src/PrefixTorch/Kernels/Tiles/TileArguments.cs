@@ -18,7 +18,7 @@ internal unsafe struct TileArguments
     /// <summary>Bytes from one row of activations to the next.</summary>
     public long XPitch;
 
-    /// <summary>Whole steps: 32 elements, or in a grouped tile a block of 128.</summary>
+    /// <summary>Whole steps; see <see cref="TileLayout"/>.</summary>
     public long Steps;
 
     /// <summary>A bit for each element behind the last whole step.</summary>
@@ -33,12 +33,6 @@ internal unsafe struct TileArguments
     /// <summary>Bytes from one row of outputs to the next.</summary>
     public long YPitch;
 
-    /// <summary>Weights that will be needed soon: the cache lines from here on are asked for, so many a step.</summary>
+    /// <summary>Where the weights lie that the next tile reads: the same step's are asked for, of as many rows as the code does so.</summary>
     public byte* Ahead;
-
-    /// <summary>In a grouped tile: the first row's scales of the first block, four bf16.</summary>
-    public byte* Scales;
-
-    /// <summary>Bytes from one row's scales to the next's.</summary>
-    public long ScalePitch;
 }

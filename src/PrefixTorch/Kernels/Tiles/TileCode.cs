@@ -4,9 +4,6 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <remarks>Safe to use from any thread.</remarks>
 internal static unsafe class TileCode
 {
-    /// <summary>Cache lines a step may ask for.</summary>
-    public static readonly int[] LinesAhead = [0, 1, 2, 4];
-
     private static readonly Lock s_lock = new();
     private static readonly nint[] s_codes = new nint[4 * (TileEmitter.MaxRows + 1) * 5];
 
@@ -14,12 +11,12 @@ internal static unsafe class TileCode
     public static bool IsSupported { get; } = Cpu.HasBFloat16Arithmetic && Make(TileSource.BFloat16, 1, 4) != 0;
 
     /// <summary>The code of a tile; see <see cref="TileEmitter.Emit"/>. A call takes about a microsecond, and needs no transition of the garbage collector.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get(TileSource source, int rows, int linesAhead)
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get(TileSource source, int rows, int rowsAhead)
     {
-        nint code = Volatile.Read(ref s_codes[Index(source, rows, linesAhead)]);
+        nint code = Volatile.Read(ref s_codes[Index(source, rows, rowsAhead)]);
         if (code == 0)
         {
-            code = Make(source, rows, linesAhead);
+            code = Make(source, rows, rowsAhead);
             if (code == 0)
             {
                 throw new PrefixTorchException("The system gave no more memory for machine code. Set PREFIXTORCH_ISA=avx2 to run without it.");
@@ -29,16 +26,16 @@ internal static unsafe class TileCode
         return (delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)code;
     }
 
-    private static int Index(TileSource source, int rows, int linesAhead) => ((((int)source * (TileEmitter.MaxRows + 1)) + rows) * 5) + linesAhead;
+    private static int Index(TileSource source, int rows, int rowsAhead) => ((((int)source * (TileEmitter.MaxRows + 1)) + rows) * 5) + rowsAhead;
 
-    private static nint Make(TileSource source, int rows, int linesAhead)
+    private static nint Make(TileSource source, int rows, int rowsAhead)
     {
         lock (s_lock)
         {
-            ref nint code = ref s_codes[Index(source, rows, linesAhead)];
+            ref nint code = ref s_codes[Index(source, rows, rowsAhead)];
             if (code == 0)
             {
-                Volatile.Write(ref code, (nint)ExecutableMemory.Place(TileEmitter.Emit(source, rows, linesAhead)));
+                Volatile.Write(ref code, (nint)ExecutableMemory.Place(TileEmitter.Emit(source, rows, rowsAhead)));
             }
 
             return code;

@@ -20,17 +20,15 @@ internal static class TileEmitter
     /// <summary>Rows of a tile at most: 24 sums, four weights and an activation fit 32 registers.</summary>
     public const int MaxRows = 6;
 
-    /// <summary>Elements of a step of an ungrouped tile: a register of bf16.</summary>
-    public const int StepElements = 32;
-
     private const int Line = 64;
     private const int Scratch = MaxRows * Outputs;
-    private const int Table = Scratch + 6;
-    private const int Places = Scratch + 7;
+    private const int Mask = 28;
+    private const int Offset = 29;
+    private const int Other = 30;
     private const int Last = 31;
 
-    // The sixteen-bit lanes that are the upper halves of floats.
-    private const uint UpperHalves = 0xaaaa_aaaa;
+    // Bitwise (a & b) | c.
+    private const byte AndOr = 0xea;
 
     private static readonly AssemblerRegisterZMM[] s_zmm =
     [
@@ -76,55 +74,73 @@ internal static class TileEmitter
 
     private static AssemblerRegister64 Ahead => r12;
 
-    private static AssemblerRegister64 Scales => r13;
+    // In a grouped tile: its sums over blocks, which have no registers, the stack without them, and constants.
+    private static AssemblerRegister64 Sums => r13;
 
-    private static AssemblerRegister64 ScalePitch => r14;
+    private static AssemblerRegister64 Stack => r14;
 
-    private static AssemblerRegister64 ScalePitch3 => r15;
+    private static AssemblerRegister64 ConstantsAt => r15;
 
     /// <summary>The code of a tile.</summary>
     /// <param name="source">What the weights are.</param>
     /// <param name="rows">Rows of activations, 1 … <see cref="MaxRows"/>.</param>
-    /// <param name="linesAhead">Cache lines asked for in each step.</param>
-    public static byte[] Emit(TileSource source, int rows, int linesAhead)
+    /// <param name="rowsAhead">Of so many rows of the weights that come next, each step asks for what the next tile's will read.</param>
+    public static byte[] Emit(TileSource source, int rows, int rowsAhead)
     {
         bool isGrouped = source is TileSource.Int4 or TileSource.GroupedBFloat16;
+        var layout = TileLayout.Of(source, TileProduct.KBlock);
         var code = new Assembler(64) { PreferVex = false };
-        Label table = code.CreateLabel(), places = code.CreateLabel();
-        Enter(code, isGrouped, table, places);
+        Label constants = code.CreateLabel();
+        Enter(code);
         for (int i = 0; i < rows * Outputs; i++)
         {
             Clear(code, i);
         }
 
+        if (isGrouped)
+        {
+            EnterGrouped(code, rows, constants);
+        }
+
         Label loop = code.CreateLabel(), tail = code.CreateLabel(), sums = code.CreateLabel();
-        code.test(Steps, Steps);
-        code.jz(source == TileSource.BFloat16 ? tail : sums);
+        if (source == TileSource.BFloat16)
+        {
+            code.test(Steps, Steps);
+            code.jz(tail);
+        }
+
         code.Label(ref loop);
-        for (int i = 0; i < linesAhead; i++)
+        for (int n = 0; n < rowsAhead; n++)
         {
-            code.prefetcht2(__byte_ptr[Ahead + (i * Line)]);
+            for (int line = 0; line < layout.StepBytes; line += Line)
+            {
+                // Into the second level: asking for the first was far slower than not asking at all, as it has few places for lines on their way.
+                code.prefetcht2(AtRow(Ahead, n, line, __byte_ptr));
+            }
         }
 
-        if (isGrouped)
+        switch (source)
         {
-            GroupedStep(code, source, rows);
-        }
-        else
-        {
-            Step(code, source, rows);
+            case TileSource.BFloat16:
+                Step(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr)), 0);
+                break;
+            case TileSource.Int8:
+                Step(code, rows, n => LoadInt8(code, n, 0), 0);
+                Step(code, rows, n => LoadInt8(code, n, 32), Line);
+                break;
+            default:
+                GroupedStep(code, source, rows);
+                code.cmp(Steps, 1);
+                code.je(tail);
+                Scale(code, source, rows, stays: false);
+                break;
         }
 
-        code.add(Weights, WeightBytes(source));
-        code.add(X, isGrouped ? CodeFormat.Block * sizeof(ushort) : Line);
-        if (isGrouped)
+        code.add(Weights, layout.StepBytes);
+        code.add(X, layout.StepActivations * sizeof(ushort));
+        if (rowsAhead > 0)
         {
-            code.add(Scales, CodeFormat.Groups * sizeof(ushort));
-        }
-
-        if (linesAhead > 0)
-        {
-            code.add(Ahead, linesAhead * Line);
+            code.add(Ahead, layout.StepBytes);
         }
 
         code.dec(Steps);
@@ -141,53 +157,52 @@ internal static class TileEmitter
             MaskedStep(code, rows);
         }
 
-        code.Label(ref sums);
-        Finish(code, rows);
-        Leave(code);
         if (isGrouped)
         {
-            Constants(code, ref table, ref places);
+            code.Label(ref tail);
+            Scale(code, source, rows, stays: true);
         }
+
+        code.Label(ref sums);
+        if (isGrouped)
+        {
+            code.mov(rsp, Stack);
+        }
+
+        Finish(code, rows);
+        Leave(code);
+        Constants(code, ref constants);
 
         var stream = new MemoryStream();
         code.Assemble(new StreamCodeWriter(stream), 0);
         return stream.ToArray();
     }
 
-    private static int WeightBytes(TileSource source) => source switch
-    {
-        TileSource.BFloat16 => StepElements * sizeof(ushort),
-        TileSource.Int8 => StepElements,
-        TileSource.Int4 => CodeFormat.Int4BlockBytes,
-        _ => CodeFormat.Block * sizeof(ushort),
-    };
-
-    private static void Step(Assembler code, TileSource source, int rows)
+    // A register of each row of weights and each row of activations.
+    private static void Step(Assembler code, int rows, Action<int> load, int activations)
     {
         for (int n = 0; n < Outputs; n++)
         {
-            if (source == TileSource.Int8)
-            {
-                code.vpmovsxbd(s_zmm[Last], Weight(n, 0, __xmmword_ptr));
-                code.vpmovsxbd(s_zmm[Scratch + n], Weight(n, StepElements / 2, __xmmword_ptr));
-                code.vcvtdq2ps(s_zmm[Last], s_zmm[Last]);
-                code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
-                code.vcvtne2ps2bf16(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Last]);
-            }
-            else
-            {
-                code.vmovdqu16(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr));
-            }
+            load(n);
         }
 
         for (int row = 0; row < rows; row++)
         {
-            code.vmovdqu16(s_zmm[Last], Activation(row, 0));
+            code.vmovdqu16(s_zmm[Last], Activation(row, activations));
             for (int n = 0; n < Outputs; n++)
             {
                 code.vdpbf16ps(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], s_zmm[Last]);
             }
         }
+    }
+
+    private static void LoadInt8(Assembler code, int n, int offset)
+    {
+        code.vpmovsxbd(s_zmm[Last], Weight(n, offset, __xmmword_ptr));
+        code.vpmovsxbd(s_zmm[Scratch + n], Weight(n, offset + 16, __xmmword_ptr));
+        code.vcvtdq2ps(s_zmm[Last], s_zmm[Last]);
+        code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
+        code.vcvtne2ps2bf16(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Last]);
     }
 
     private static void MaskedStep(Assembler code, int rows)
@@ -207,48 +222,93 @@ internal static class TileEmitter
         }
     }
 
-    // One block of 128: the sum of codes times activations, whose lanes belong to one group each, then times the groups' scales.
+    // One block of 512, a group to a lane: activations times codes plus 128, less the groups' sums of activations times 128 plus zero point.
     private static void GroupedStep(Assembler code, TileSource source, int rows)
     {
-        const int sum = Scratch + 4, scale = Scratch + 5;
+        bool isInt4 = source == TileSource.Int4;
+        if (isInt4)
+        {
+            code.vbroadcastss(s_zmm[Other], __dword_ptr[ConstantsAt]);
+            code.vbroadcastss(s_zmm[Last], __dword_ptr[ConstantsAt + sizeof(float)]);
+        }
+
         for (int n = 0; n < Outputs; n++)
         {
-            for (int part = 0; part < (source == TileSource.GroupedBFloat16 ? 4 : 1); part++)
+            if (isInt4)
             {
-                code.vmovdqu16(s_zmm[Scratch + part], Weight(n, part * Line, __zmmword_ptr));
+                LoadUInt8(code, n, CodeFormat.Groups);
+                code.vfmadd132ps(s_zmm[Scratch + n], s_zmm[Last], s_zmm[Other]);
+            }
+            else
+            {
+                code.vmovups(s_zmm[Scratch + n], Weight(n, Line, __zmmword_ptr));
             }
 
-            if (source == TileSource.Int4)
-            {
-                // The table has each code's value twice, so that the fifth bit of an index, which belongs to the next code, does not matter.
-                code.vpsrlw(s_zmm[Scratch + 1], s_zmm[Scratch], 4);
-                code.vpsrlw(s_zmm[Scratch + 2], s_zmm[Scratch], 8);
-                code.vpsrlw(s_zmm[Scratch + 3], s_zmm[Scratch], 12);
-                for (int part = 0; part < 4; part++)
-                {
-                    code.vpermw(s_zmm[Scratch + part], s_zmm[Scratch + part], s_zmm[Table]);
-                }
-            }
-
-            code.vpbroadcastq(s_zmm[scale], n switch
-            {
-                0 => __qword_ptr[Scales],
-                1 => __qword_ptr[Scales + ScalePitch],
-                2 => __qword_ptr[Scales + (ScalePitch * 2)],
-                _ => __qword_ptr[Scales + ScalePitch3],
-            });
-            code.vpermw(s_zmm[scale].k2.z, s_zmm[Places], s_zmm[scale]);
             for (int row = 0; row < rows; row++)
             {
-                Clear(code, sum);
-                for (int part = 0; part < 4; part++)
-                {
-                    code.vdpbf16ps(s_zmm[sum], s_zmm[Scratch + part], Activation(row, part * Line));
-                }
-
-                code.vfmadd231ps(s_zmm[(row * Outputs) + n], s_zmm[sum], s_zmm[scale]);
+                code.vmulps(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], Activation(row, CodeFormat.Int4Block * sizeof(ushort)));
             }
         }
+
+        for (int part = 0; part < CodeFormat.Int4Block * sizeof(ushort) / Line; part++)
+        {
+            Step(code, rows, n => LoadPart(code, isInt4, n, part), part * Line);
+        }
+    }
+
+    // Times the groups' scales, added to the blocks before; the last block's sums stay in registers.
+    private static void Scale(Assembler code, TileSource source, int rows, bool stays)
+    {
+        for (int n = 0; n < Outputs; n++)
+        {
+            if (source == TileSource.Int4)
+            {
+                LoadUInt8(code, n, 0);
+                code.vmulps(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Scratch + n]);
+            }
+            else
+            {
+                code.vmovups(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr));
+            }
+
+            for (int row = 0; row < rows; row++)
+            {
+                int i = (row * Outputs) + n;
+                code.vfmadd213ps(s_zmm[i], s_zmm[Scratch + n], Sum(i));
+                if (!stays)
+                {
+                    code.vmovaps(Sum(i), s_zmm[i]);
+                }
+            }
+        }
+    }
+
+    private static void LoadPart(Assembler code, bool isInt4, int n, int part)
+    {
+        AssemblerRegisterZMM to = s_zmm[Scratch + n];
+        if (!isInt4)
+        {
+            code.vmovdqu16(to, Weight(n, TileWidening.WidenedInt4Header + (part * Line), __zmmword_ptr));
+            return;
+        }
+
+        AssemblerMemoryOperand codes = Weight(n, CodeFormat.Int4Header + (part / 4 * Line), __zmmword_ptr);
+        if (part % 4 == 0)
+        {
+            code.vmovdqu16(to, codes);
+        }
+        else
+        {
+            code.vpsrlw(to, codes, (byte)(part % 4 * 4));
+        }
+
+        code.vpternlogd(to, s_zmm[Mask], s_zmm[Offset], AndOr);
+    }
+
+    private static void LoadUInt8(Assembler code, int n, int offset)
+    {
+        code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, offset, __xmmword_ptr));
+        code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
     }
 
     // Four registers of sixteen sums become one of four: pairs of lanes first, then the four quarters.
@@ -297,7 +357,7 @@ internal static class TileEmitter
         code.Label(ref done);
     }
 
-    private static void Enter(Assembler code, bool isGrouped, Label table, Label places)
+    private static void Enter(Assembler code)
     {
         foreach (AssemblerRegister64 register in s_kept)
         {
@@ -324,16 +384,23 @@ internal static class TileEmitter
         code.lea(WeightPitch3, __[WeightPitch + (WeightPitch * 2)]);
         code.lea(XPitch3, __[XPitch + (XPitch * 2)]);
         code.lea(XPitch5, __[XPitch + (XPitch * 4)]);
-        if (isGrouped)
+    }
+
+    // Room for the sums, which begin as zeros.
+    private static void EnterGrouped(Assembler code, int rows, Label constants)
+    {
+        code.mov(Stack, rsp);
+        code.sub(rsp, rows * Outputs * Line);
+        code.and(rsp, -Line);
+        code.mov(Sums, rsp);
+        code.lea(ConstantsAt, __[constants]);
+        for (int i = 0; i < rows * Outputs; i++)
         {
-            code.vmovdqu16(s_zmm[Table], __zmmword_ptr[table]);
-            code.vmovdqu16(s_zmm[Places], __zmmword_ptr[places]);
-            code.mov(r15d, UpperHalves);
-            code.kmovd(k2, r15d);
-            code.mov(Scales, Field(nameof(TileArguments.Scales), __qword_ptr));
-            code.mov(ScalePitch, Field(nameof(TileArguments.ScalePitch), __qword_ptr));
-            code.lea(ScalePitch3, __[ScalePitch + (ScalePitch * 2)]);
+            code.vmovaps(Sum(i), s_zmm[i]);
         }
+
+        code.vpbroadcastd(s_zmm[Mask], __dword_ptr[ConstantsAt + (2 * sizeof(float))]);
+        code.vpbroadcastd(s_zmm[Offset], __dword_ptr[ConstantsAt + (3 * sizeof(float))]);
     }
 
     private static void Leave(Assembler code)
@@ -357,21 +424,14 @@ internal static class TileEmitter
         code.ret();
     }
 
-    // Behind the code: the value of each four-bit code, twice over, and where a block's four scales go: 32-bit lane d takes that of group d mod 4.
-    private static void Constants(Assembler code, ref Label table, ref Label places)
+    // Behind the code: of int4, the part of a step that zero points count in and the offset that codes are made bf16 with; a pair's mask and offset.
+    private static void Constants(Assembler code, ref Label constants)
     {
-        var values = new ushort[32];
-        var lanes = new ushort[32];
-        for (int lane = 0; lane < 32; lane++)
-        {
-            values[lane] = (ushort)(BitConverter.SingleToUInt32Bits((lane % 16) - CodeFormat.Int4Zero) >> 16);
-            lanes[lane] = (ushort)(lane / 2 % CodeFormat.Groups);
-        }
-
-        code.Label(ref table);
-        Array.ForEach(values, value => code.dw(value));
-        code.Label(ref places);
-        Array.ForEach(lanes, lane => code.dw(lane));
+        code.Label(ref constants);
+        code.dd(-1f / CodeFormat.ZeroParts);
+        code.dd(-TileWidening.Int4Offset);
+        code.dd(CodeFormat.Int4Largest * 0x10001u);
+        code.dd(TileWidening.Int4OffsetBits * 0x10001u);
     }
 
     private static void Clear(Assembler code, int register) => code.vpxord(s_zmm[register], s_zmm[register], s_zmm[register]);
@@ -379,13 +439,17 @@ internal static class TileEmitter
     private static AssemblerMemoryOperand Field(string name, AssemblerMemoryOperandFactory size) =>
         size[Arguments + (int)Marshal.OffsetOf<TileArguments>(name)];
 
-    private static AssemblerMemoryOperand Weight(int n, int offset, AssemblerMemoryOperandFactory size) => n switch
+    private static AssemblerMemoryOperand Weight(int n, int offset, AssemblerMemoryOperandFactory size) => AtRow(Weights, n, offset, size);
+
+    private static AssemblerMemoryOperand AtRow(AssemblerRegister64 first, int n, int offset, AssemblerMemoryOperandFactory size) => n switch
     {
-        0 => size[Weights + offset],
-        1 => size[Weights + WeightPitch + offset],
-        2 => size[Weights + (WeightPitch * 2) + offset],
-        _ => size[Weights + WeightPitch3 + offset],
+        0 => size[first + offset],
+        1 => size[first + WeightPitch + offset],
+        2 => size[first + (WeightPitch * 2) + offset],
+        _ => size[first + WeightPitch3 + offset],
     };
+
+    private static AssemblerMemoryOperand Sum(int i) => __zmmword_ptr[Sums + (i * Line)];
 
     private static AssemblerMemoryOperand Activation(int row, int offset) => row switch
     {

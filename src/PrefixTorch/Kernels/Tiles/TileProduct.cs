@@ -5,7 +5,7 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <summary>A matrix <c>[N, K]</c> as a product by tiles reads it.</summary>
 /// <param name="Source">bf16, or codes of either kind.</param>
 /// <param name="Data">The first row.</param>
-/// <param name="Scales">Of int8: fp32 <c>[N]</c>; of int4: bf16 <c>[N, groups]</c>; otherwise null.</param>
+/// <param name="Scales">Of codes: fp32 <c>[N]</c>; otherwise null.</param>
 /// <param name="Columns">K.</param>
 internal readonly unsafe record struct TileWeights(TileSource Source, nint Data, nint Scales, int Columns);
 
@@ -24,9 +24,9 @@ internal static unsafe class TileProduct
     /// <summary>From here on rows are many: weights are kept in the second cache level while all rows pass.</summary>
     public const int ManyRows = 64;
 
-    private const int Line = 64;
     private const int ManyOutputs = 64;
     private const int WidenedOutputs = 32;
+    private const int WidenedRowBytes = KBlock / CodeFormat.Int4Block * TileWidening.WidenedInt4BlockBytes;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
     public static void Run(TileWeights w, float* bias, int first, int end, ushort* x, long xPitch, int rows, float* y, int yStride)
@@ -60,36 +60,28 @@ internal static unsafe class TileProduct
     // Outputs first … + count − 1, a multiple of four, from the weights as they are.
     private static void Block(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride, bool isMany)
     {
-        var layout = TileLayout.Of(w);
+        var layout = TileLayout.Of(w.Source, w.Columns);
         byte* data = (byte*)w.Data + (first * layout.Pitch);
-        byte* scales = (byte*)w.Scales + (first * layout.ScalePitch);
-
-        // While these are computed the next ones are asked for, spread evenly, so that memory and arithmetic are busy at once. Of many rows only the
-        // first meet weights that come from memory, and short rows of weights, which follow one another.
-        byte* ahead = data + (TileEmitter.Outputs * layout.Pitch);
-        long lines = count * layout.Pitch / Line;
-        int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
-        long stepsLeft = (long)tiles * (count / TileEmitter.Outputs) * layout.StepsOf(w.Columns);
-        for (int k = 0; k < w.Columns; k += KBlock)
+        int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows, ahead = isMany ? TileEmitter.Outputs : RowsAhead(tiles);
+        for (int k = 0; k < layout.Padded; k += KBlock)
         {
-            KPart part = layout.Part(w.Columns, k);
-            for (int tile = 0, row = 0; tile < tiles; tile++)
+            KPart part = layout.Part(k);
+
+            // What comes after this block's last tile: the first one's next K block, or the rows behind.
+            byte* after = k + KBlock < layout.Padded ? data + layout.Part(k + KBlock).WeightOffset : data + (count * layout.Pitch);
+            for (int tile = 0, row = 0, asked = 0; tile < tiles; tile++, asked += ahead)
             {
-                // As many rows in one tile as in another, or one more.
-                int rowsEnd = (int)((long)rows * (tile + 1) / tiles);
-                int step = isMany ? (tile == 0 && w.Columns <= KBlock ? TileCode.LinesAhead[^1] : 0) : Spread(lines, stepsLeft);
-                var code = TileCode.Get(w.Source, rowsEnd - row, step);
+                // As many rows in one tile as in another, or one more. While they are computed, the weights that come next are asked for, some rows of
+                // them by each tile: memory and arithmetic are busy at once.
+                int rowsEnd = (int)((long)rows * (tile + 1) / tiles), asks = asked < TileEmitter.Outputs ? ahead : 0;
+                var code = TileCode.Get(w.Source, rowsEnd - row, asks);
                 TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
                 for (int n = 0; n < count; n += TileEmitter.Outputs)
                 {
                     arguments.Weights = data + (n * layout.Pitch) + part.WeightOffset;
-                    arguments.Scales = scales + (n * layout.ScalePitch) + part.ScaleOffset;
+                    arguments.Ahead = (n + TileEmitter.Outputs < count ? arguments.Weights + (TileEmitter.Outputs * layout.Pitch) : after) + (asked * layout.Pitch);
                     arguments.Y = y + ((long)row * yStride) + n;
-                    arguments.Ahead = ahead;
                     code(&arguments);
-                    ahead += step * part.Steps * Line;
-                    lines -= step * part.Steps;
-                    stepsLeft -= part.Steps;
                 }
 
                 row = rowsEnd;
@@ -101,39 +93,35 @@ internal static unsafe class TileProduct
     [SkipLocalsInit]
     private static void Widened(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
     {
-        ushort* widened = stackalloc ushort[WidenedOutputs * KBlock];
-        var from = TileLayout.Of(w);
+        byte* widened = stackalloc byte[WidenedOutputs * WidenedRowBytes];
         TileSource source = w.Source == TileSource.Int8 ? TileSource.BFloat16 : TileSource.GroupedBFloat16;
-        int padded = CodeFormat.Blocks(w.Columns) * CodeFormat.Block;
+        TileLayout from = TileLayout.Of(w.Source, w.Columns), padded = TileLayout.Of(source, from.Padded);
         int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
-        for (int k = 0; k < padded; k += KBlock)
+        for (int k = 0; k < from.Padded; k += KBlock)
         {
-            int length = Math.Min(KBlock, padded - k);
-            for (int n = 0; n < count; n++)
+            int length = Math.Min(KBlock, from.Padded - k);
+            var layout = TileLayout.Of(source, length);
+            byte* codes = (byte*)w.Data + (first * from.Pitch) + from.Part(k).WeightOffset;
+            for (int n = 0; n < count; n++, codes += from.Pitch)
             {
-                byte* codes = (byte*)w.Data + ((first + n) * from.Pitch) + from.Part(w.Columns, k).WeightOffset;
                 if (w.Source == TileSource.Int8)
                 {
-                    TileWidening.Int8((sbyte*)codes, length, widened + (n * length));
+                    TileWidening.Int8((sbyte*)codes, length, (ushort*)(widened + (n * layout.Pitch)));
                 }
                 else
                 {
-                    TileWidening.Int4(codes, length / CodeFormat.Block, widened + (n * length));
+                    TileWidening.Int4(codes, length / CodeFormat.Int4Block, widened + (n * layout.Pitch));
                 }
             }
 
-            var layout = TileLayout.Of(new TileWeights(source, 0, 0, length)) with { ScalePitch = from.ScalePitch };
-            KPart part = layout.Part(length, 0) with { ActivationOffset = k, IsFirst = k == 0 };
-            byte* scales = (byte*)w.Scales + (first * from.ScalePitch) + from.Part(w.Columns, k).ScaleOffset;
             for (int tile = 0, row = 0; tile < tiles; tile++)
             {
                 int rowsEnd = (int)((long)rows * (tile + 1) / tiles);
                 var code = TileCode.Get(source, rowsEnd - row, 0);
-                TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
+                TileArguments arguments = layout.Arguments(padded.Part(k), x, xPitch, row, yStride);
                 for (int n = 0; n < count; n += TileEmitter.Outputs)
                 {
-                    arguments.Weights = (byte*)(widened + (n * length));
-                    arguments.Scales = scales + (n * layout.ScalePitch);
+                    arguments.Weights = widened + (n * layout.Pitch);
                     arguments.Y = y + ((long)row * yStride) + n;
                     code(&arguments);
                 }
@@ -147,17 +135,16 @@ internal static unsafe class TileProduct
     private static void Single(TileWeights w, int output, ushort* x, long xPitch, int rows, float* y, int yStride)
     {
         float* sums = stackalloc float[TileEmitter.Outputs];
-        var layout = TileLayout.Of(w);
+        var layout = TileLayout.Of(w.Source, w.Columns);
         var code = TileCode.Get(w.Source, 1, 0);
         for (int row = 0; row < rows; row++)
         {
-            for (int k = 0; k < w.Columns; k += KBlock)
+            for (int k = 0; k < layout.Padded; k += KBlock)
             {
-                KPart part = layout.Part(w.Columns, k);
+                KPart part = layout.Part(k);
                 TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
                 arguments.Weights = (byte*)w.Data + (output * layout.Pitch) + part.WeightOffset;
-                arguments.Scales = (byte*)w.Scales + (output * layout.ScalePitch) + part.ScaleOffset;
-                arguments.WeightPitch = arguments.ScalePitch = 0;
+                arguments.WeightPitch = 0;
                 arguments.Y = sums;
                 code(&arguments);
             }
@@ -166,23 +153,17 @@ internal static unsafe class TileProduct
         }
     }
 
-    // The smallest number of lines a step that brings all of them in time.
-    private static int Spread(long lines, long steps)
+    // How many of the next four rows of weights a tile asks for, when so many tiles meet the ones before.
+    private static int RowsAhead(int tiles) => tiles switch
     {
-        foreach (int each in TileCode.LinesAhead)
-        {
-            if (each * steps >= lines)
-            {
-                return each;
-            }
-        }
-
-        return TileCode.LinesAhead[^1];
-    }
+        1 => 4,
+        < 4 => 2,
+        _ => 1,
+    };
 
     private static void Finish(TileWeights w, float* bias, int first, int end, int rows, float* y, int yStride)
     {
-        float* scales = w.Source == TileSource.Int8 ? (float*)w.Scales : null;
+        var scales = (float*)w.Scales;
         if (scales is null && bias is null)
         {
             return;

@@ -9,9 +9,9 @@ internal enum TileSource
     /// <summary>Signed bytes in order, made bf16 in registers, which holds all of them exactly.</summary>
     Int8,
 
-    /// <summary>Four-bit codes as <see cref="CodeFormat"/> lays them: a grouped tile, whose blocks of 128 have four scales.</summary>
+    /// <summary>Four-bit codes as <see cref="CodeFormat"/> lays them: a grouped tile, in which each lane has its own scale and zero point over a block.</summary>
     Int4,
 
-    /// <summary>The codes of a grouped tile as bf16, each block's in the order that <see cref="Int4"/> meets them.</summary>
+    /// <summary>The same codes as <see cref="TileWidening"/> leaves them: bf16 behind a block's factors in fp32.</summary>
     GroupedBFloat16,
 }

@@ -80,8 +80,8 @@ internal sealed unsafe partial class HostOperations
     /// <summary>Blocks of outputs by tiles, over all parts of a product.</summary>
     private readonly struct TileJob : IBlockJob
     {
-        // Of few rows a block is what a thread streams in some ten microseconds; of many, what stays in the second cache level.
-        private const int BytesPerBlock = 3 << 16;
+        // Of few rows a block is what a thread streams in a few microseconds; of many, what stays in the second cache level.
+        private const int BytesPerBlock = 1 << 16;
         private const int ManyOutputs = 64;
 
         private readonly HostRows _x;

@@ -242,7 +242,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
             return default;
         }
 
-        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns, format == WeightFormat.Int4)), x.Rows, x.Columns, format == WeightFormat.Int4);
         var job = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
         ForRows(x.Rows, ref job);
         return coded;
