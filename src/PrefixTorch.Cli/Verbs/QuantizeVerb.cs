@@ -6,12 +6,12 @@ using PrefixTorch.Generation;
 
 namespace PrefixTorch.Cli.Verbs;
 
-/// <summary>Makes a checkpoint of a byte or five bits a weight.</summary>
+/// <summary>Makes a checkpoint of a byte or four and a half bits a weight.</summary>
 internal sealed class QuantizeVerb : Verb
 {
     private readonly ModelOptions _model = new();
     private readonly Option<string?> _out = TypedOption.Text("--out", "DIR", "The folder to write, a checkpoint like any other.", "-o");
-    private readonly Option<string?> _dtype = TypedOption.Choice("--dtype", "What weights become: int8 (default), a byte each; int4, five bits each with their scales.", "int8", "int4");
+    private readonly Option<string?> _dtype = TypedOption.Choice("--dtype", "What weights become: int8 (default), a byte each; int4, four and a half bits each with their scales.", "int8", "int4");
     private readonly Option<int?> _threads = TypedOption.Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
 
     public QuantizeVerb(Streams streams)

@@ -12,6 +12,9 @@ public sealed record QuantizationConfig(string QuantMethod, int WeightBlockRows 
     /// <summary>The method's name of checkpoints that were quantized here.</summary>
     public const string OurMethod = "prefixtorch";
 
+    /// <summary>Counts changes of how our codes are laid; what was laid otherwise is refused, or made anew where it was made on loading.</summary>
+    public const int OurVersion = 2;
+
     /// <summary>Whether the codes are ours: int8 or int4, as <see cref="Format"/> says.</summary>
     public bool IsOurs => QuantMethod == OurMethod;
 }

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using PrefixTorch.Kernels;
 
 namespace PrefixTorch.Configuration;
 
@@ -33,9 +32,9 @@ internal static class QuantizationResolver
                     ? Text(given, "format")!
                     : throw new ConfigurationException(path, $"quantization_config.format is '{Text(given, "format")}'; int8 and int4 are read. Quantize the original checkpoint again.");
                 int version = given.TryGetProperty("version", out JsonElement number) && number.ValueKind == JsonValueKind.Number && number.TryGetInt32(out int found) ? found : 1;
-                return version == CodeFormat.Version
+                return version == QuantizationConfig.OurVersion
                     ? new QuantizationConfig(method, Format: kind)
-                    : throw new ConfigurationException(path, $"its {kind} codes are of version {version}, and version {CodeFormat.Version} is read. Quantize the original checkpoint again.");
+                    : throw new ConfigurationException(path, $"its {kind} codes are of version {version}, and version {QuantizationConfig.OurVersion} is read. Quantize the original checkpoint again.");
             default:
                 string format = Text(given, "format") is string name ? $" ({name})" : "";
                 throw new ConfigurationException(path, $"the checkpoint is quantized by '{method}'{format}; only 8-bit floats (fp8, fbgemm_fp8, compressed-tensors' float-quantized) are read. Use the original checkpoint and quantize it here.");

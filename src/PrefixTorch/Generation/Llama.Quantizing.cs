@@ -83,6 +83,6 @@ public sealed partial class Llama
         }
 
         using SafetensorsFile file = SafetensorsFile.Open(weights);
-        return file.Metadata.GetValueOrDefault(Quantizer.SourceKey) == source && file.Metadata.GetValueOrDefault(Quantizer.VersionKey) == $"{CodeFormat.Version}";
+        return file.Metadata.GetValueOrDefault(Quantizer.SourceKey) == source && file.Metadata.GetValueOrDefault(Quantizer.VersionKey) == $"{QuantizationConfig.OurVersion}";
     }
 }

@@ -20,9 +20,6 @@ namespace PrefixTorch.Kernels;
 /// </remarks>
 internal static class CodeFormat
 {
-    /// <summary>Counts changes of this layout; a checkpoint of another one is made anew.</summary>
-    public const int Version = 2;
-
     /// <summary>Weights of a block of int8.</summary>
     public const int Int8Block = 128;
 

@@ -72,7 +72,7 @@ internal static unsafe class Quantizer
                 }
             }
 
-            var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint), [VersionKey] = $"{CodeFormat.Version}" };
+            var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint), [VersionKey] = $"{QuantizationConfig.OurVersion}" };
             SafetensorsWriter.Write(Path.Combine(target, Checkpoint.SingleFileName), tensors, metadata, new() { Cancellation = cancellation });
         }
         finally
@@ -133,7 +133,7 @@ internal static unsafe class Quantizer
             ["quant_method"] = QuantizationConfig.OurMethod,
             ["format"] = format == WeightFormat.Int8 ? "int8" : "int4",
             ["group_size"] = format == WeightFormat.Int8 ? null : CodeFormat.Group,
-            ["version"] = CodeFormat.Version,
+            ["version"] = QuantizationConfig.OurVersion,
         };
         string path = Path.Combine(target, LlamaConfig.FileName), temporary = path + ".tmp";
         File.WriteAllText(temporary, config.ToJsonString(new JsonSerializerOptions { WriteIndented = true }));

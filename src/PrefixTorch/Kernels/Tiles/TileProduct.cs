@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels.Tiles;
 
@@ -161,17 +162,23 @@ internal static unsafe class TileProduct
         _ => 1,
     };
 
+    // Scale and bias of each output, where there are any.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Finish(TileWeights w, float* bias, int first, int end, int rows, float* y, int yStride)
     {
         var scales = (float*)w.Scales;
-        if (scales is null && bias is null)
+        for (int row = 0; row < rows && (scales is not null || bias is not null); row++, y += yStride)
         {
-            return;
-        }
+            int n = first;
+            for (; n + Vector512<float>.Count <= end; n += Vector512<float>.Count)
+            {
+                var value = Vector512.Load(y + n);
+                value = scales is null ? value : value * Vector512.Load(scales + n);
+                value = bias is null ? value : value + Vector512.Load(bias + n);
+                value.Store(y + n);
+            }
 
-        for (int row = 0; row < rows; row++, y += yStride)
-        {
-            for (int n = first; n < end; n++)
+            for (; n < end; n++)
             {
                 float value = scales is null ? y[n] : y[n] * scales[n];
                 y[n] = bias is null ? value : value + bias[n];
