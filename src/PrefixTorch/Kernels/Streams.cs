@@ -13,7 +13,9 @@ namespace PrefixTorch.Kernels;
 /// </remarks>
 internal static unsafe class Streams
 {
-    private const int Line = 64;
+    /// <summary>Bytes of a cache line.</summary>
+    public const int Line = 64;
+
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
     private const long Distance = 8192;

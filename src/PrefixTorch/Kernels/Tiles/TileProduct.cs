@@ -35,9 +35,19 @@ internal static unsafe class TileProduct
         bool isMany = rows >= ManyRows, isWidened = isMany && w.Source != TileSource.BFloat16;
         int whole = first + ((end - first) / TileEmitter.Outputs * TileEmitter.Outputs);
 
-        // Few rows: the weights of one tile meet all of them before the next are read. One tile's rows and short weights: all outputs in a go.
-        int outputs = isWidened ? WidenedOutputs : isMany ? ManyOutputs : rows <= TileEmitter.MaxRows && w.Columns <= KBlock ? Math.Max(whole - first, 1) : TileEmitter.Outputs;
-        for (int n = first; n < whole; n += outputs)
+        // The outputs' scales come from memory too, and are not met before the end.
+        for (int n = first; n < end && w.Scales != 0; n += Streams.Line / sizeof(float))
+        {
+            Streams.Prefetch((byte*)w.Scales + ((long)n * sizeof(float)));
+        }
+
+        if (!isMany)
+        {
+            Few(w, first, whole - first, x, xPitch, rows, y + first, yStride);
+        }
+
+        int outputs = isWidened ? WidenedOutputs : ManyOutputs;
+        for (int n = first; n < whole && isMany; n += outputs)
         {
             int count = Math.Min(outputs, whole - n);
             if (isWidened)
@@ -46,7 +56,7 @@ internal static unsafe class TileProduct
             }
             else
             {
-                Block(w, n, count, x, xPitch, rows, y + n, yStride, isMany);
+                Many(w, n, count, x, xPitch, rows, y + n, yStride);
             }
         }
 
@@ -58,34 +68,66 @@ internal static unsafe class TileProduct
         Finish(w, bias, first, end, rows, y, yStride);
     }
 
-    // Outputs first … + count − 1, a multiple of four, from the weights as they are.
-    private static void Block(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride, bool isMany)
+    // Outputs first … + count − 1, a multiple of four, and few rows: four rows of weights meet all of them before the next are read.
+    [SkipLocalsInit]
+    private static void Few(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
+    {
+        var layout = TileLayout.Of(w.Source, w.Columns);
+        int parts = (layout.Padded + KBlock - 1) / KBlock, tiles = TilesOf(rows), ahead = RowsAhead(tiles);
+        TileArguments* arguments = stackalloc TileArguments[parts * tiles];
+        nint* codes = stackalloc nint[parts * tiles];
+        long group = TileEmitter.Outputs * layout.Pitch;
+        byte* data = (byte*)w.Data + (first * layout.Pitch);
+        for (int i = 0; i < parts * tiles; i++)
+        {
+            // While a tile is computed, the weights that come next are asked for, some rows of them by each tile: memory and arithmetic are busy at once.
+            int part = i / tiles, tile = i % tiles, row = FirstRow(rows, tile, tiles), asked = tile * ahead;
+            bool asks = asked < TileEmitter.Outputs;
+            KPart at = layout.Part(part * KBlock);
+            byte* next = part + 1 < parts ? data + layout.Part((part + 1) * KBlock).WeightOffset : data + group;
+            codes[i] = (nint)TileCode.Get(w.Source, FirstRow(rows, tile + 1, tiles) - row, asks ? ahead : 0);
+            arguments[i] = layout.Arguments(at, x, xPitch, row, yStride);
+            arguments[i].Weights = data + at.WeightOffset;
+            arguments[i].Ahead = next + (asks ? asked * layout.Pitch : 0);
+            arguments[i].Y = y + ((long)row * yStride);
+        }
+
+        for (int n = 0; n < count; n += TileEmitter.Outputs)
+        {
+            for (int i = 0; i < parts * tiles; i++)
+            {
+                ((delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)codes[i])(arguments + i);
+                arguments[i].Weights += group;
+                arguments[i].Ahead += group;
+                arguments[i].Y += TileEmitter.Outputs;
+            }
+        }
+    }
+
+    // Many rows: these outputs' weights, a K block of them, stay in the second cache level while all rows pass.
+    private static void Many(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
         byte* data = (byte*)w.Data + (first * layout.Pitch);
-        int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows, ahead = isMany ? TileEmitter.Outputs : RowsAhead(tiles);
+        int tiles = TilesOf(rows);
         for (int k = 0; k < layout.Padded; k += KBlock)
         {
             KPart part = layout.Part(k);
-
-            // What comes after this block's last tile: the first one's next K block, or the rows behind.
-            byte* after = k + KBlock < layout.Padded ? data + layout.Part(k + KBlock).WeightOffset : data + (count * layout.Pitch);
-            for (int tile = 0, row = 0, asked = 0; tile < tiles; tile++, asked += ahead)
+            for (int tile = 0; tile < tiles; tile++)
             {
-                // As many rows in one tile as in another, or one more. While they are computed, the weights that come next are asked for, some rows of
-                // them by each tile: memory and arithmetic are busy at once.
-                int rowsEnd = (int)((long)rows * (tile + 1) / tiles), asks = asked < TileEmitter.Outputs ? ahead : 0;
-                var code = TileCode.Get(w.Source, rowsEnd - row, asks);
+                // The first rows meet weights that come from memory.
+                int row = FirstRow(rows, tile, tiles);
+                var code = TileCode.Get(w.Source, FirstRow(rows, tile + 1, tiles) - row, tile == 0 ? TileEmitter.Outputs : 0);
                 TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
+                arguments.Weights = data + part.WeightOffset;
+                arguments.Y = y + ((long)row * yStride);
                 for (int n = 0; n < count; n += TileEmitter.Outputs)
                 {
-                    arguments.Weights = data + (n * layout.Pitch) + part.WeightOffset;
-                    arguments.Ahead = (n + TileEmitter.Outputs < count ? arguments.Weights + (TileEmitter.Outputs * layout.Pitch) : after) + (asked * layout.Pitch);
-                    arguments.Y = y + ((long)row * yStride) + n;
+                    arguments.Ahead = arguments.Weights + (TileEmitter.Outputs * layout.Pitch);
                     code(&arguments);
+                    arguments.Weights = arguments.Ahead;
+                    arguments.Y += TileEmitter.Outputs;
                 }
-
-                row = rowsEnd;
             }
         }
     }
@@ -97,7 +139,7 @@ internal static unsafe class TileProduct
         byte* widened = stackalloc byte[WidenedOutputs * WidenedRowBytes];
         TileSource source = w.Source == TileSource.Int8 ? TileSource.BFloat16 : TileSource.GroupedBFloat16;
         TileLayout from = TileLayout.Of(w.Source, w.Columns), padded = TileLayout.Of(source, from.Padded);
-        int tiles = (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
+        int tiles = TilesOf(rows);
         for (int k = 0; k < from.Padded; k += KBlock)
         {
             int length = Math.Min(KBlock, from.Padded - k);
@@ -115,19 +157,19 @@ internal static unsafe class TileProduct
                 }
             }
 
-            for (int tile = 0, row = 0; tile < tiles; tile++)
+            for (int tile = 0; tile < tiles; tile++)
             {
-                int rowsEnd = (int)((long)rows * (tile + 1) / tiles);
-                var code = TileCode.Get(source, rowsEnd - row, 0);
+                int row = FirstRow(rows, tile, tiles);
+                var code = TileCode.Get(source, FirstRow(rows, tile + 1, tiles) - row, 0);
                 TileArguments arguments = layout.Arguments(padded.Part(k), x, xPitch, row, yStride);
+                arguments.Weights = widened;
+                arguments.Y = y + ((long)row * yStride);
                 for (int n = 0; n < count; n += TileEmitter.Outputs)
                 {
-                    arguments.Weights = widened + (n * layout.Pitch);
-                    arguments.Y = y + ((long)row * yStride) + n;
                     code(&arguments);
+                    arguments.Weights += TileEmitter.Outputs * layout.Pitch;
+                    arguments.Y += TileEmitter.Outputs;
                 }
-
-                row = rowsEnd;
             }
         }
     }
@@ -153,6 +195,11 @@ internal static unsafe class TileProduct
             y[(long)row * yStride] = sums[0];
         }
     }
+
+    private static int TilesOf(int rows) => (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
+
+    // As many rows in one tile as in another, or one more.
+    private static int FirstRow(int rows, int tile, int tiles) => (int)((long)rows * tile / tiles);
 
     // How many of the next four rows of weights a tile asks for, when so many tiles meet the ones before.
     private static int RowsAhead(int tiles) => tiles switch
