@@ -61,11 +61,14 @@ public unsafe class Attention : KernelBenchmark
             int kvHead = item / Blocks, block = item % Blocks;
             long first = ((long)kvHead * Length + (block * BlockSize)) * HeadDim * Of.DType.Size();
             var run = new KeyValueRun { Keys = Of._keys + first, Values = Of._values + first, Count = BlockSize };
-            float* scores = stackalloc float[BlockSize];
-            for (int head = kvHead * Heads / KvHeads; head < (kvHead + 1) * Heads / KvHeads; head++)
+            AttentionQuery* queries = stackalloc AttentionQuery[Heads / KvHeads];
+            for (int i = 0; i < Heads / KvHeads; i++)
             {
-                Kernels.AttentionPartial(Of.DType, Of._query + (head * HeadDim), &run, BlockSize, HeadDim, scores, Of._partials + ((head * Blocks + block) * Stride));
+                int head = kvHead * Heads / KvHeads + i;
+                queries[i] = new() { Values = Of._query + (head * HeadDim), Partial = Of._partials + ((head * Blocks + block) * Stride), Limit = BlockSize };
             }
+
+            Kernels.AttentionPartials(Of.DType, &run, queries, Heads / KvHeads, HeadDim);
         }
     }
 }

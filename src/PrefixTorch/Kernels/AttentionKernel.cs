@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
@@ -16,13 +15,25 @@ internal unsafe struct KeyValueRun
     public int Count;
 }
 
+/// <summary>A query, already scaled by 1/√D, that meets the first <see cref="Limit"/> keys of a block, and where its partial result goes.</summary>
+internal unsafe struct AttentionQuery
+{
+    /// <summary>Queries that may be given at once: their scores stay in the second cache level.</summary>
+    public const int Most = 64;
+
+    public float* Values;
+    public float* Partial;
+    public int Limit;
+}
+
 /// <summary>
-/// Attention of single queries over one block of keys, and the exact merge of blocks: softmax over all keys is the sum of the blocks'
+/// Attention of queries over one block of keys, and the exact merge of blocks: softmax over all keys is the sum of the blocks'
 /// results weighted by their log-sum-exp (Milakov and Gimelshein 2018; Dao et al. 2022).
 /// </summary>
 /// <remarks>
 /// A block is a fixed range of absolute positions, its keys taken in order, and blocks are merged in order. What a query gives
-/// depends on nothing else: not on the rows beside it, nor on how the past is cut into segments.
+/// depends on nothing else: not on the queries beside it, nor on how the past is cut into segments. A score is summed up dimension by dimension, an
+/// element of the result key by key, whatever tile they are in.
 /// A partial result is <c>[max, sum, acc(D)]</c>, with <c>acc = Σ e^(s−max) v</c>.
 /// A row's scale is met once, not at every element: the key's by the score, the value's by the weight.
 /// </remarks>
@@ -31,23 +42,75 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    /// <summary>
-    /// One query (already scaled by 1/√D) against the first <paramref name="limit"/> keys of the block.
-    /// <paramref name="scores"/> is scratch for that many floats, rounded up to a register's width.
-    /// </summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Partial(float* query, KeyValueRun* runs, int limit, int headDim, float* scores, float* partial)
+    /// <summary><paramref name="count"/> queries, at most <see cref="AttentionQuery.Most"/>, against the block that lies in <paramref name="runs"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
+    public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
     {
-        int pitch = headDim * TElement.Size;
-        KeyValueRun* run = runs;
-        int done = 0;
-        while (done < limit)
+        int limit = 0;
+        for (int i = 0; i < count; i++)
         {
-            int count = Math.Min(run->Count, limit - done);
-            Scores(query, run->Keys, count, headDim, pitch, scores + done);
-            Scale(scores + done, run->KeyScales, count);
-            done += count;
-            run++;
+            limit = Math.Max(limit, queries[i].Limit);
+        }
+
+        byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
+        Rows(runs, limit, headDim * TElement.Size, keys, values);
+
+        int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = (limit + panelKeys - 1) / panelKeys * panelKeys;
+        float* panel = stackalloc float[headDim * Math.Max(panelKeys, AttentionValues<TVectors, TVector>.Rows)], scores = stackalloc float[count * pitch];
+        for (int key = 0; key < limit; key += panelKeys)
+        {
+            KeyPanel<TElement>.Fill(keys + key, Math.Min(panelKeys, limit - key), headDim, panel, panelKeys);
+            AttentionScores<TVectors, TVector>.Run(panel, headDim, queries, count, scores + key, pitch);
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            Weights(runs, scores + i * pitch, queries[i]);
+        }
+
+        for (int row = 0; row < limit; row += AttentionValues<TVectors, TVector>.Rows)
+        {
+            int rows = Math.Min(AttentionValues<TVectors, TVector>.Rows, limit - row);
+            Widen(values + row, rows, headDim, panel);
+            AttentionValues<TVectors, TVector>.Run(panel, row, rows, queries, count, headDim, scores + row, pitch);
+        }
+    }
+
+    // Where each row lies, so that what follows knows nothing of runs.
+    private static void Rows(KeyValueRun* run, int limit, int pitch, byte** keys, byte** values)
+    {
+        for (int done = 0; done < limit; run++)
+        {
+            byte* key = run->Keys, value = run->Values;
+            for (int end = Math.Min(limit, done + run->Count); done < end; done++)
+            {
+                keys[done] = key;
+                values[done] = value;
+                key += pitch;
+                value += pitch;
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Widen(byte** values, int rows, int headDim, float* to)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(values[row], (byte*)to, headDim);
+            to += headDim;
+        }
+    }
+
+    // Scores to weights, their maximum and sum to the partial result.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weights(KeyValueRun* runs, float* scores, in AttentionQuery query)
+    {
+        int limit = query.Limit, done = 0;
+        for (KeyValueRun* run = runs; done < limit; run++)
+        {
+            Scale(scores + done, run->KeyScales, Math.Min(run->Count, limit - done));
+            done += run->Count;
         }
 
         int padded = (limit + TVectors.Width - 1) / TVectors.Width * TVectors.Width;
@@ -56,59 +119,12 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             scores[i] = float.NegativeInfinity;
         }
 
-        float max = Exponentials(scores, padded, out float sum);
-        partial[0] = max;
-        partial[1] = sum;
+        query.Partial[0] = Exponentials(scores, padded, out query.Partial[1]);
         done = 0;
-        for (run = runs; done < limit; run++)
+        for (KeyValueRun* run = runs; done < limit; run++)
         {
             Scale(scores + done, run->ValueScales, Math.Min(run->Count, limit - done));
             done += run->Count;
-        }
-
-        Accumulate(runs, limit, headDim, pitch, scores, partial + 2);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Scores(float* query, byte* keys, int count, int headDim, int pitch, float* scores)
-    {
-        int j = 0;
-        for (; j + 4 <= count; j += 4)
-        {
-            byte* k0 = keys + (long)j * pitch, k1 = k0 + pitch, k2 = k1 + pitch, k3 = k2 + pitch;
-            TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
-            int d = 0;
-            for (; d + TVectors.Width <= headDim; d += TVectors.Width)
-            {
-                TVector q = TVectors.Load(query + d);
-                int at = d * TElement.Size;
-                s0 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(k0 + at), q, s0);
-                s1 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(k1 + at), q, s1);
-                s2 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(k2 + at), q, s2);
-                s3 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(k3 + at), q, s3);
-            }
-
-            TVectors.Sums(s0, s1, s2, s3).Store(scores + j);
-            if (d < headDim)
-            {
-                scores[j] = Tail(scores[j], query, k0, d, headDim);
-                scores[j + 1] = Tail(scores[j + 1], query, k1, d, headDim);
-                scores[j + 2] = Tail(scores[j + 2], query, k2, d, headDim);
-                scores[j + 3] = Tail(scores[j + 3], query, k3, d, headDim);
-            }
-        }
-
-        for (; j < count; j++)
-        {
-            byte* key = keys + (long)j * pitch;
-            TVector s = TVectors.Broadcast(0);
-            int d = 0;
-            for (; d + TVectors.Width <= headDim; d += TVectors.Width)
-            {
-                s = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(key + d * TElement.Size), TVectors.Load(query + d), s);
-            }
-
-            scores[j] = Tail(TVectors.Sum(s), query, key, d, headDim);
         }
     }
 
@@ -133,17 +149,6 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Tail(float sum, float* query, byte* key, int d, int headDim)
-    {
-        for (; d < headDim; d++)
-        {
-            sum += TElement.Load(key + d * TElement.Size) * query[d];
-        }
-
-        return sum;
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Exponentials(float* scores, int padded, out float sum)
     {
@@ -165,122 +170,12 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         TVector shift = TVectors.Broadcast(max), sums = TVectors.Broadcast(0);
         for (int i = 0; i < padded; i += TVectors.Width)
         {
-            TVector e = TVectors.Exp(TVectors.Subtract(TVectors.Load(scores + i), shift));
+            TVector e = Exponential<TVectors, TVector>.Of(TVectors.Subtract(TVectors.Load(scores + i), shift));
             TVectors.Store(e, scores + i);
             sums = TVectors.Add(sums, e);
         }
 
         sum = TVectors.Sum(sums);
         return max;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Accumulate(KeyValueRun* runs, int limit, int headDim, int pitch, float* weights, float* to)
-    {
-        int d = 0;
-        for (; d + 4 * TVectors.Width <= headDim; d += 4 * TVectors.Width)
-        {
-            TVector a0 = TVectors.Broadcast(0), a1 = a0, a2 = a0, a3 = a0;
-            int step = TVectors.Width * TElement.Size, done = 0;
-            for (KeyValueRun* run = runs; done < limit; run++)
-            {
-                int count = Math.Min(run->Count, limit - done);
-                byte* value = run->Values + (long)d * TElement.Size;
-                for (int j = 0; j < count; j++, value += pitch)
-                {
-                    TVector w = TVectors.Broadcast(weights[done + j]);
-                    a0 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value), w, a0);
-                    a1 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value + step), w, a1);
-                    a2 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value + 2 * step), w, a2);
-                    a3 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value + 3 * step), w, a3);
-                }
-
-                done += count;
-            }
-
-            TVectors.Store(a0, to + d);
-            TVectors.Store(a1, to + d + TVectors.Width);
-            TVectors.Store(a2, to + d + 2 * TVectors.Width);
-            TVectors.Store(a3, to + d + 3 * TVectors.Width);
-        }
-
-        for (; d + TVectors.Width <= headDim; d += TVectors.Width)
-        {
-            TVector a = TVectors.Broadcast(0);
-            int done = 0;
-            for (KeyValueRun* run = runs; done < limit; run++)
-            {
-                int count = Math.Min(run->Count, limit - done);
-                byte* value = run->Values + (long)d * TElement.Size;
-                for (int j = 0; j < count; j++, value += pitch)
-                {
-                    a = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value), TVectors.Broadcast(weights[done + j]), a);
-                }
-
-                done += count;
-            }
-
-            TVectors.Store(a, to + d);
-        }
-
-        for (; d < headDim; d++)
-        {
-            float a = 0;
-            int done = 0;
-            for (KeyValueRun* run = runs; done < limit; run++)
-            {
-                int count = Math.Min(run->Count, limit - done);
-                for (int j = 0; j < count; j++)
-                {
-                    a += TElement.Load(run->Values + (long)j * pitch + (long)d * TElement.Size) * weights[done + j];
-                }
-
-                done += count;
-            }
-
-            to[d] = a;
-        }
-    }
-}
-
-/// <summary>The merge of partial results; see <see cref="AttentionKernel{TVectors, TVector, TElement}"/>.</summary>
-internal static unsafe class AttentionMerge<TVectors, TVector>
-    where TVectors : struct, IVectors<TVector>
-    where TVector : struct
-{
-    /// <summary>Merges <paramref name="count"/> partials that lie <paramref name="stride"/> floats apart, in order, into <c>[D]</c>.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Run(float* partials, long stride, int count, int headDim, float* to)
-    {
-        float max = partials[0];
-        for (int i = 1; i < count; i++)
-        {
-            max = MathF.Max(max, partials[i * stride]);
-        }
-
-        float sum = 0;
-        new Span<float>(to, headDim).Clear();
-        for (int i = 0; i < count; i++)
-        {
-            float* partial = partials + i * stride;
-            float weight = MathF.Exp(partial[0] - max);
-            sum += partial[1] * weight;
-            TVector weights = TVectors.Broadcast(weight);
-            int d = 0;
-            for (; d + TVectors.Width <= headDim; d += TVectors.Width)
-            {
-                TVectors.Store(TVectors.MultiplyAdd(TVectors.Load(partial + 2 + d), weights, TVectors.Load(to + d)), to + d);
-            }
-
-            for (; d < headDim; d++)
-            {
-                to[d] += partial[2 + d] * weight;
-            }
-        }
-
-        for (int d = 0; d < headDim; d++)
-        {
-            to[d] /= sum;
-        }
     }
 }

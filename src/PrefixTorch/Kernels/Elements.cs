@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
@@ -15,6 +17,9 @@ internal unsafe interface IElement
     static abstract void Store<TVectors, TVector>(TVector value, byte* to)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
+
+    /// <summary>Widens element <paramref name="index"/> of the few that each 32-bit lane holds.</summary>
+    static abstract Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index);
 
     static abstract float Load(byte* from);
 
@@ -36,6 +41,9 @@ internal unsafe struct Float32Element : IElement
         where TVectors : struct, IVectors<TVector>
         where TVector : struct => TVectors.Store(value, (float*)to);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => packed;
+
     public static float Load(byte* from) => *(float*)from;
 
     public static void Store(float value, byte* to) => *(float*)to = value;
@@ -55,6 +63,9 @@ internal unsafe struct BFloat16Element : IElement
     public static void Store<TVectors, TVector>(TVector value, byte* to)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct => TVectors.StoreBFloat16(value, (ushort*)to);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => (index == 0 ? packed.AsUInt32() << 16 : packed.AsUInt32() & Vector128.Create(0xffff0000)).AsSingle();
 
     public static float Load(byte* from) => BitConverter.UInt32BitsToSingle((uint)*(ushort*)from << 16);
 
@@ -87,6 +98,9 @@ internal unsafe struct Float16Element : IElement
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => HalfBits.Widen(index == 0 ? packed.AsUInt32() & Vector128.Create(0xffffu) : packed.AsUInt32() >>> 16);
+
     public static float Load(byte* from) => (float)*(Half*)from;
 
     public static void Store(float value, byte* to) => *(Half*)to = (Half)value;
@@ -106,6 +120,9 @@ internal unsafe struct Int8Element : IElement
     public static void Store<TVectors, TVector>(TVector value, byte* to)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct => TVectors.StoreInt8(value, (sbyte*)to);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => Vector128.ConvertToSingle((packed.AsInt32() << (24 - 8 * index)) >> 24);
 
     public static float Load(byte* from) => *(sbyte*)from;
 

@@ -62,8 +62,8 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Rotate"/>
     public abstract void Rotate(DType fromType, byte* from, float* cos, float* sin, int headDim, float scale, DType toType, byte* to);
 
-    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partial"/>
-    public abstract void AttentionPartial(DType type, float* query, KeyValueRun* runs, int limit, int headDim, float* scores, float* partial);
+    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>
+    public abstract void AttentionPartials(DType type, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim);
 
     /// <inheritdoc cref="AttentionMerge{TVectors, TVector}.Run"/>
     public abstract void AttentionMerge(float* partials, long stride, int count, int headDim, float* to);
@@ -289,21 +289,21 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void AttentionPartial(DType type, float* query, KeyValueRun* runs, int limit, int headDim, float* scores, float* partial)
+    public override void AttentionPartials(DType type, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
     {
         switch (type)
         {
             case DType.Float32:
-                AttentionKernel<TVectors, TVector, Float32Element>.Partial(query, runs, limit, headDim, scores, partial);
+                AttentionKernel<TVectors, TVector, Float32Element>.Partials(runs, queries, count, headDim);
                 break;
             case DType.BFloat16:
-                AttentionKernel<TVectors, TVector, BFloat16Element>.Partial(query, runs, limit, headDim, scores, partial);
+                AttentionKernel<TVectors, TVector, BFloat16Element>.Partials(runs, queries, count, headDim);
                 break;
             case DType.Float16:
-                AttentionKernel<TVectors, TVector, Float16Element>.Partial(query, runs, limit, headDim, scores, partial);
+                AttentionKernel<TVectors, TVector, Float16Element>.Partials(runs, queries, count, headDim);
                 break;
             case DType.Int8:
-                AttentionKernel<TVectors, TVector, Int8Element>.Partial(query, runs, limit, headDim, scores, partial);
+                AttentionKernel<TVectors, TVector, Int8Element>.Partials(runs, queries, count, headDim);
                 break;
             default:
                 throw NoKernel(type);

@@ -85,7 +85,7 @@ internal static unsafe class RowKernels<TVectors, TVector>
         for (; i + TVectors.Width <= columns; i += TVectors.Width)
         {
             TVector g = TVectors.Load(gate + i);
-            TVector silu = TVectors.Divide(g, TVectors.Add(one, TVectors.Exp(TVectors.Subtract(zero, g))));
+            TVector silu = TVectors.Divide(g, TVectors.Add(one, Exponential<TVectors, TVector>.Of(TVectors.Subtract(zero, g))));
             TTo.Store<TVectors, TVector>(TVectors.Multiply(silu, TVectors.Load(up + i)), to + (long)i * TTo.Size);
         }
 

@@ -63,12 +63,17 @@ internal unsafe interface IVectors<TVector>
 
     static abstract TVector Divide(TVector a, TVector b);
 
+    /// <summary>The greater; where a lane is not a number, <paramref name="b"/>'s.</summary>
     static abstract TVector Max(TVector a, TVector b);
+
+    /// <summary>The smaller; where a lane is not a number, <paramref name="b"/>'s.</summary>
+    static abstract TVector Min(TVector a, TVector b);
 
     /// <summary><c>a × b + c</c>, rounded once where the machine can.</summary>
     static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
 
-    static abstract TVector Exp(TVector value);
+    /// <summary><c>value × 2^exponent</c> for whole exponents from −252 to 254.</summary>
+    static abstract TVector TimesPowerOfTwo(TVector value, TVector exponent);
 
     /// <summary>Adds up the lanes, always in the same order.</summary>
     static abstract float Sum(TVector value);
@@ -154,10 +159,13 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> Max(Vector512<float> a, Vector512<float> b) => Vector512.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Min(Vector512<float> a, Vector512<float> b) => Vector512.MinNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Avx512F.FusedMultiplyAdd(a, b, c);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Exp(Vector512<float> value) => Vector512.Exp(value);
+    public static Vector512<float> TimesPowerOfTwo(Vector512<float> value, Vector512<float> exponent) => Avx512F.Scale(value, exponent);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector512<float> value) => Vectors256.Sum(value.GetLower() + value.GetUpper());
@@ -253,10 +261,18 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> Max(Vector256<float> a, Vector256<float> b) => Vector256.MaxNative(a, b);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Min(Vector256<float> a, Vector256<float> b) => Vector256.MinNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Fma.MultiplyAdd(a, b, c);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Exp(Vector256<float> value) => Vector256.Exp(value);
+    public static Vector256<float> TimesPowerOfTwo(Vector256<float> value, Vector256<float> exponent)
+    {
+        // In two steps, because neither the power nor what it is multiplied with need be an ordinary number at the end.
+        Vector256<int> whole = Vector256.ConvertToInt32Native(exponent), half = whole >> 1, bias = Vector256.Create(127);
+        return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector256<float> value) => Vectors128.Sum(value.GetLower() + value.GetUpper());
@@ -281,14 +297,7 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> LoadBFloat16(ushort* from) => (Vector128.WidenLower(Vector64.Load(from).ToVector128()) << 16).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadFloat16(ushort* from)
-    {
-        Vector128<uint> bits = Vector128.WidenLower(Vector64.Load(from).ToVector128());
-        Vector128<uint> magnitude = (bits & Vector128.Create(0x7fffu)) << 13;
-        Vector128<uint> scaled = (magnitude.AsSingle() * Vector128.Create(HalfBits.Rescale)).AsUInt32();
-        Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(HalfBits.LastFinite)).AsUInt32() & Vector128.Create(0x7f800000u);
-        return (scaled | special | ((bits & Vector128.Create(0x8000u)) << 16)).AsSingle();
-    }
+    public static Vector128<float> LoadFloat16(ushort* from) => HalfBits.Widen(Vector128.WidenLower(Vector64.Load(from).ToVector128()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadInt8(sbyte* from) =>
@@ -360,12 +369,20 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Max(Vector128<float> a, Vector128<float> b) => Vector128.MaxNative(a, b);
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Min(Vector128<float> a, Vector128<float> b) => Vector128.MinNative(a, b);
+
     // Never fused, so that every machine gives the same bits on this path.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) => (a * b) + c;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Exp(Vector128<float> value) => Vector128.Exp(value);
+    public static Vector128<float> TimesPowerOfTwo(Vector128<float> value, Vector128<float> exponent)
+    {
+        // In two steps, because neither the power nor what it is multiplied with need be an ordinary number at the end.
+        Vector128<int> whole = Vector128.ConvertToInt32Native(exponent), half = whole >> 1, bias = Vector128.Create(127);
+        return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector128<float> value) => (value[0] + value[2]) + (value[1] + value[3]);
@@ -382,6 +399,23 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         Vector128<float> ab = Sse.UnpackLow(a, b) + Sse.UnpackHigh(a, b), cd = Sse.UnpackLow(c, d) + Sse.UnpackHigh(c, d);
         return Sse.MoveLowToHigh(ab, cd) + Sse.MoveHighToLow(cd, ab);
     }
+
+    /// <summary>Turns a square: lane <c>i</c> of register <c>j</c> becomes lane <c>j</c> of register <c>i</c>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Transpose(ref Vector128<float> a, ref Vector128<float> b, ref Vector128<float> c, ref Vector128<float> d)
+    {
+        if (!Sse.IsSupported)
+        {
+            (a, b, c, d) = (Vector128.Create(a[0], b[0], c[0], d[0]), Vector128.Create(a[1], b[1], c[1], d[1]), Vector128.Create(a[2], b[2], c[2], d[2]), Vector128.Create(a[3], b[3], c[3], d[3]));
+            return;
+        }
+
+        Vector128<float> ab = Sse.UnpackLow(a, b), cd = Sse.UnpackLow(c, d), abHigh = Sse.UnpackHigh(a, b), cdHigh = Sse.UnpackHigh(c, d);
+        a = Sse.MoveLowToHigh(ab, cd);
+        b = Sse.MoveHighToLow(cd, ab);
+        c = Sse.MoveLowToHigh(abHigh, cdHigh);
+        d = Sse.MoveHighToLow(cdHigh, abHigh);
+    }
 }
 
 /// <summary>
@@ -392,4 +426,14 @@ internal static class HalfBits
 {
     public const float Rescale = 5.192296858534828e+33f;
     public const int LastFinite = 0x7bff << 13;
+
+    /// <summary>Widens what lies in the lower half of each lane; the upper half is zero.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Widen(Vector128<uint> bits)
+    {
+        Vector128<uint> magnitude = (bits & Vector128.Create(0x7fffu)) << 13;
+        Vector128<uint> scaled = (magnitude.AsSingle() * Vector128.Create(Rescale)).AsUInt32();
+        Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(LastFinite)).AsUInt32() & Vector128.Create(0x7f800000u);
+        return (scaled | special | ((bits & Vector128.Create(0x8000u)) << 16)).AsSingle();
+    }
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Tiles;
@@ -183,27 +185,36 @@ internal sealed unsafe partial class HostOperations
     /// <summary>One block of keys of one head, for every row that shares it and every query of the head's group.</summary>
     private readonly struct AttentionJob(HostOperations ops, AttentionPlan plan, HostRows queryKeyValue, int layer, float* partials) : IBlockJob
     {
+        [SkipLocalsInit]
         public void Run(int item)
         {
             AttentionPlan.Block block = plan.Blocks[item / ops.KvHeads];
-            int kvHead = item % ops.KvHeads, groups = ops.Heads / ops.KvHeads, stride = ops.HeadDim + 2;
+            int kvHead = item % ops.KvHeads, groups = ops.Heads / ops.KvHeads, stride = ops.HeadDim + 2, count = 0;
             KeyValueRun* runs = stackalloc KeyValueRun[block.Pieces.Length];
             for (int i = 0; i < block.Pieces.Length; i++)
             {
                 runs[i] = block.Pieces[i].Run(layer, kvHead);
             }
 
-            float* scores = stackalloc float[AttentionPlan.BlockSize];
             DType dtype = block.Pieces[0].Buffer.Layout.DType;
-            foreach ((int row, int limit) in block.Rows)
+            AttentionQuery* queries = stackalloc AttentionQuery[AttentionQuery.Most];
+            foreach ((int row, int limit) in CollectionsMarshal.AsSpan(block.Rows))
             {
+                float* query = (float*)queryKeyValue.Row(row);
+                float* partial = partials + ((long)plan.FirstPartial[row] * ops.Heads + block.Index) * stride;
                 for (int head = kvHead * groups; head < (kvHead + 1) * groups; head++)
                 {
-                    float* query = (float*)queryKeyValue.Row(row) + (long)head * ops.HeadDim;
-                    float* partial = partials + ((long)plan.FirstPartial[row] * ops.Heads + (long)head * plan.BlocksOfRow[row] + block.Index) * stride;
-                    ops._kernels.AttentionPartial(dtype, query, runs, limit, ops.HeadDim, scores, partial);
+                    if (count == AttentionQuery.Most)
+                    {
+                        ops._kernels.AttentionPartials(dtype, runs, queries, count, ops.HeadDim);
+                        count = 0;
+                    }
+
+                    queries[count++] = new() { Values = query + (long)head * ops.HeadDim, Partial = partial + (long)head * plan.BlocksOfRow[row] * stride, Limit = limit };
                 }
             }
+
+            ops._kernels.AttentionPartials(dtype, runs, queries, count, ops.HeadDim);
         }
     }
 

@@ -1,0 +1,157 @@
+using System.Runtime.CompilerServices;
+
+namespace PrefixTorch.Kernels;
+
+/// <summary>Sums of values, weighted by each query's weights, four queries at a time; in pieces of a block, one after another.</summary>
+internal static unsafe class AttentionValues<TVectors, TVector>
+    where TVectors : struct, IVectors<TVector>
+    where TVector : struct
+{
+    /// <summary>Values of a piece: widened, they stay in the first cache level.</summary>
+    public const int Rows = 32;
+
+    /// <summary>
+    /// Adds <paramref name="rows"/> values, <c>[rows, D]</c>, the first of which is the block's <paramref name="start"/>th, to every query's sums, which
+    /// stand behind its partial result's first two numbers and begin with the block's first. Weights of one query begin <paramref name="pitch"/> floats after those of the one before.
+    /// </summary>
+    public static void Run(float* values, int start, int rows, AttentionQuery* queries, int count, int headDim, float* weights, int pitch)
+    {
+        bool isFirst = start == 0;
+        for (int i = 0; i < count; i += 4, queries += 4, weights += 4 * pitch)
+        {
+            int last = Math.Min(4, count - i) - 1, shared = 0;
+            if (last > 0)
+            {
+                // Together as far as all of them see, and each on its own from there. Queries beyond the last are the last one again.
+                int third = Math.Min(2, last);
+                shared = Math.Min(Math.Min(queries[0].Limit, queries[1].Limit), Math.Min(queries[third].Limit, queries[last].Limit));
+                shared = Math.Clamp(shared - start, 0, rows);
+                if (shared > 0)
+                {
+                    Four(
+                        values, shared, headDim, isFirst, weights, weights + pitch, weights + third * pitch, weights + last * pitch,
+                        queries[0].Partial + 2, queries[1].Partial + 2, queries[third].Partial + 2, queries[last].Partial + 2);
+                }
+            }
+
+            for (int query = 0; query <= last; query++)
+            {
+                int end = Math.Min(rows, queries[query].Limit - start);
+                if (end > shared)
+                {
+                    One(values + (long)shared * headDim, end - shared, 0, headDim, isFirst && shared == 0, weights + query * pitch + shared, queries[query].Partial + 2);
+                }
+            }
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Four(
+        float* values, int rows, int headDim, bool isFirst, float* w0, float* w1, float* w2, float* w3, float* to0, float* to1, float* to2, float* to3)
+    {
+        int d = 0;
+        for (; d + 2 * TVectors.Width <= headDim; d += 2 * TVectors.Width)
+        {
+            TVector s00, s01, s10, s11, s20, s21, s30, s31;
+            if (isFirst)
+            {
+                s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = TVectors.Broadcast(0);
+            }
+            else
+            {
+                s00 = TVectors.Load(to0 + d);
+                s01 = TVectors.Load(to0 + d + TVectors.Width);
+                s10 = TVectors.Load(to1 + d);
+                s11 = TVectors.Load(to1 + d + TVectors.Width);
+                s20 = TVectors.Load(to2 + d);
+                s21 = TVectors.Load(to2 + d + TVectors.Width);
+                s30 = TVectors.Load(to3 + d);
+                s31 = TVectors.Load(to3 + d + TVectors.Width);
+            }
+
+            float* value = values + d;
+            for (int j = 0; j < rows; j++, value += headDim)
+            {
+                TVector v0 = TVectors.Load(value), v1 = TVectors.Load(value + TVectors.Width);
+                TVector w = TVectors.Broadcast(w0[j]);
+                s00 = TVectors.MultiplyAdd(v0, w, s00);
+                s01 = TVectors.MultiplyAdd(v1, w, s01);
+                w = TVectors.Broadcast(w1[j]);
+                s10 = TVectors.MultiplyAdd(v0, w, s10);
+                s11 = TVectors.MultiplyAdd(v1, w, s11);
+                w = TVectors.Broadcast(w2[j]);
+                s20 = TVectors.MultiplyAdd(v0, w, s20);
+                s21 = TVectors.MultiplyAdd(v1, w, s21);
+                w = TVectors.Broadcast(w3[j]);
+                s30 = TVectors.MultiplyAdd(v0, w, s30);
+                s31 = TVectors.MultiplyAdd(v1, w, s31);
+            }
+
+            TVectors.Store(s00, to0 + d);
+            TVectors.Store(s01, to0 + d + TVectors.Width);
+            TVectors.Store(s10, to1 + d);
+            TVectors.Store(s11, to1 + d + TVectors.Width);
+            TVectors.Store(s20, to2 + d);
+            TVectors.Store(s21, to2 + d + TVectors.Width);
+            TVectors.Store(s30, to3 + d);
+            TVectors.Store(s31, to3 + d + TVectors.Width);
+        }
+
+        if (d < headDim)
+        {
+            One(values, rows, d, headDim, isFirst, w0, to0);
+            One(values, rows, d, headDim, isFirst, w1, to1);
+            if (to2 != to1)
+            {
+                One(values, rows, d, headDim, isFirst, w2, to2);
+            }
+
+            if (to3 != to2)
+            {
+                One(values, rows, d, headDim, isFirst, w3, to3);
+            }
+        }
+    }
+
+    // One query, from dimension d on.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void One(float* values, int rows, int d, int headDim, bool isFirst, float* weights, float* to)
+    {
+        for (; d + 2 * TVectors.Width <= headDim; d += 2 * TVectors.Width)
+        {
+            TVector s0 = isFirst ? TVectors.Broadcast(0) : TVectors.Load(to + d), s1 = isFirst ? s0 : TVectors.Load(to + d + TVectors.Width);
+            float* value = values + d;
+            for (int j = 0; j < rows; j++, value += headDim)
+            {
+                TVector w = TVectors.Broadcast(weights[j]);
+                s0 = TVectors.MultiplyAdd(TVectors.Load(value), w, s0);
+                s1 = TVectors.MultiplyAdd(TVectors.Load(value + TVectors.Width), w, s1);
+            }
+
+            TVectors.Store(s0, to + d);
+            TVectors.Store(s1, to + d + TVectors.Width);
+        }
+
+        for (; d + TVectors.Width <= headDim; d += TVectors.Width)
+        {
+            TVector sum = isFirst ? TVectors.Broadcast(0) : TVectors.Load(to + d);
+            for (int j = 0; j < rows; j++)
+            {
+                sum = TVectors.MultiplyAdd(TVectors.Load(values + (long)j * headDim + d), TVectors.Broadcast(weights[j]), sum);
+            }
+
+            TVectors.Store(sum, to + d);
+        }
+
+        for (; d < headDim; d++)
+        {
+            float sum = isFirst ? 0 : to[d];
+            for (int j = 0; j < rows; j++)
+            {
+                sum += values[(long)j * headDim + d] * weights[j];
+            }
+
+            to[d] = sum;
+        }
+    }
+}

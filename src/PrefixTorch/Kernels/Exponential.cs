@@ -1,0 +1,37 @@
+using System.Runtime.CompilerServices;
+
+namespace PrefixTorch.Kernels;
+
+/// <summary>
+/// <c>eˣ</c> of every lane, to two units in the last place: zero for −∞ and infinite where a float ends.
+/// </summary>
+/// <remarks>Written out: what the vector types have is a call, which is slow until the runtime has found out that it matters.</remarks>
+internal static class Exponential<TVectors, TVector>
+    where TVectors : struct, IVectors<TVector>
+    where TVector : struct
+{
+    // Beyond these the result is zero and infinite.
+    private const float Smallest = -104, Largest = 90;
+
+    // What lies between 2²³ and 2²⁴ is whole: a sum with this rounds to the nearest.
+    private const float Whole = 12582912;
+
+    /// <summary>The exponentials of <paramref name="x"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Of(TVector x)
+    {
+        // x = n ln 2 + r with |r| at most half of ln 2, which is taken in two parts (Cody and Waite); then Cephes' polynomial for exp(r).
+        x = TVectors.Min(TVectors.Broadcast(Largest), TVectors.Max(TVectors.Broadcast(Smallest), x));
+        TVector whole = TVectors.Broadcast(Whole);
+        TVector n = TVectors.Subtract(TVectors.MultiplyAdd(x, TVectors.Broadcast(1.44269504f), whole), whole);
+        TVector r = TVectors.MultiplyAdd(n, TVectors.Broadcast(-0.693359375f), x);
+        r = TVectors.MultiplyAdd(n, TVectors.Broadcast(2.12194440e-4f), r);
+        TVector sum = TVectors.MultiplyAdd(r, TVectors.Broadcast(1.9875691500e-4f), TVectors.Broadcast(1.3981999507e-3f));
+        sum = TVectors.MultiplyAdd(sum, r, TVectors.Broadcast(8.3334519073e-3f));
+        sum = TVectors.MultiplyAdd(sum, r, TVectors.Broadcast(4.1665795894e-2f));
+        sum = TVectors.MultiplyAdd(sum, r, TVectors.Broadcast(1.6666665459e-1f));
+        sum = TVectors.MultiplyAdd(sum, r, TVectors.Broadcast(5.0000001201e-1f));
+        sum = TVectors.Add(TVectors.MultiplyAdd(sum, TVectors.Multiply(r, r), r), TVectors.Broadcast(1));
+        return TVectors.TimesPowerOfTwo(sum, n);
+    }
+}

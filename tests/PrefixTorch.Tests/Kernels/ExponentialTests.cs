@@ -1,0 +1,73 @@
+using System.Runtime.Intrinsics;
+using PrefixTorch.Kernels;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Our exponential beside the one in double precision.</summary>
+public unsafe class ExponentialTests
+{
+    public static TheoryData<string> Isas() => KernelTests.Isas();
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void ItIsWithinTwoUnitsInTheLastPlace(string isa)
+    {
+        // Below, results are no ordinary numbers any more and lose their digits.
+        float[] x = [.. Enumerable.Range(0, 352 * 1000).Select(i => i * 0.0005f - 87.3f).Where(x => x < 88.7f)];
+        float[] y = Exp(isa, x);
+        Assert.All(Enumerable.Range(0, x.Length), i =>
+        {
+            double exact = Math.Exp(x[i]), unit = MathF.BitIncrement((float)exact) - (float)exact;
+            Assert.InRange(Math.Abs(y[i] - exact), 0, 2 * unit);
+        });
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void ItEndsWhereFloatsEnd(string isa)
+    {
+        float[] x = [float.NegativeInfinity, float.MinValue, -1000, -104, -100, -88, -0f, 0, 89, 1000, float.MaxValue, float.PositiveInfinity, float.NaN];
+        float[] y = Exp(isa, x);
+        Assert.All(y[..4], value => Assert.Equal(0u, BitConverter.SingleToUInt32Bits(value)));
+        Assert.Equal(Math.Exp(-100), y[4], 2e-45);
+        Assert.Equal(Math.Exp(-88), y[5], 1e-44);
+        Assert.Equal([1, 1], y[6..8]);
+        Assert.All(y[8..12], value => Assert.Equal(float.PositiveInfinity, value));
+        Assert.True(float.IsNaN(y[12]));
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void EveryLaneGivesTheSameBits(string isa)
+    {
+        float[] x = [.. Enumerable.Range(0, 500).Select(i => -i * 0.173f)];
+        float[] expected = Exp(isa, x);
+        for (int shift = 1; shift < 16; shift++)
+        {
+            Assert.Equal(expected, Exp(isa, [.. new float[shift], .. x])[shift..]);
+        }
+    }
+
+    private static float[] Exp(string isa, float[] x) => Enum.Parse<Isa>(isa) switch
+    {
+        Isa.Avx512 => Exp<Vectors512, Vector512<float>>(x),
+        Isa.Avx2 => Exp<Vectors256, Vector256<float>>(x),
+        _ => Exp<Vectors128, Vector128<float>>(x),
+    };
+
+    private static float[] Exp<TVectors, TVector>(float[] x)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct
+    {
+        float[] y = [.. x, .. new float[TVectors.Width]];
+        fixed (float* at = y)
+        {
+            for (int i = 0; i < x.Length; i += TVectors.Width)
+            {
+                TVectors.Store(Exponential<TVectors, TVector>.Of(TVectors.Load(at + i)), at + i);
+            }
+        }
+
+        return y[..x.Length];
+    }
+}
