@@ -77,8 +77,8 @@ internal sealed class AttentionPlan
         return new AttentionPlan(blocks, firstPartial, blocksOfRow);
     }
 
-    // The chain in blocks, each a few pieces of buffers.
-    private static IEnumerable<List<Piece>> Cut(KvSegment[] segments)
+    /// <summary>A chain of segments in blocks, each a few pieces of buffers.</summary>
+    public static IEnumerable<List<Piece>> Cut(KvSegment[] segments)
     {
         List<Piece> pieces = [];
         int room = BlockSize;

@@ -130,23 +130,11 @@ internal sealed unsafe partial class HostOperations
             long headBytes = (long)headDim * dtype.Size();
             float* cos = ops._cos + (long)row * ops._rotary.Half, sin = ops._sin + (long)row * ops._rotary.Half;
             byte* from = queryKeyValue.Row(row);
-            if (ops._queries is null)
+
+            // Scaled here once, and not at every key.
+            for (int head = 0; head < heads; head++)
             {
-                // Scaled here once, and not at every key.
-                for (int head = 0; head < heads; head++)
-                {
-                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, ops.QueryScale, dtype, from + head * headBytes);
-                }
-            }
-            else
-            {
-                StepSlice slice = ops.SliceOf(row);
-                long toBytes = (long)headDim * ops._rowDType.Size();
-                byte* to = ops._queries + slice.FirstRow * heads * toBytes + (row - slice.FirstRow) * toBytes;
-                for (int head = 0; head < heads; head++)
-                {
-                    ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, 1, ops._rowDType, to + head * slice.Count * toBytes);
-                }
+                ops._kernels.Rotate(dtype, from + head * headBytes, cos, sin, headDim, ops.QueryScale, dtype, from + head * headBytes);
             }
 
             (KvBuffer buffer, int slot) = ops._slots[row];
@@ -168,18 +156,6 @@ internal sealed unsafe partial class HostOperations
                 ops._kernels.Convert(dtype, value + head * headBytes, stored, buffer.Values(layer, head, slot), headDim);
             }
         }
-    }
-
-    private StepSlice SliceOf(int row)
-    {
-        StepSlice[] slices = _step!.Slices;
-        int i = slices.Length - 1;
-        while (slices[i].FirstRow > row)
-        {
-            i--;
-        }
-
-        return slices[i];
     }
 
     /// <summary>One block of keys of one head, for every row that shares it and every query of the head's group.</summary>

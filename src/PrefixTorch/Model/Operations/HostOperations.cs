@@ -3,12 +3,11 @@ using PrefixTorch.Configuration;
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
-using TorchSharp;
 
 namespace PrefixTorch.Model.Operations;
 
 /// <summary>
-/// The operations for the CPU: kernels in C#, and libtorch's for what many rows do besides.
+/// The operations for the CPU: kernels in C#, for any number of rows.
 /// </summary>
 /// <remarks>
 /// <para>
@@ -25,14 +24,12 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     private readonly KernelSet _kernels;
     private readonly Arena _arena = new();
     private readonly DType _rowDType;
-    private FlashAttention? _flash;
-    private bool _usesTorch;
     private Step? _step;
     private float* _cos;
     private float* _sin;
     private Slot[] _slots = [];
     private AttentionPlan? _plan;
-    private byte* _queries;
+    private RowTile[] _tiles = [];
 
     /// <summary>Operations of a model.</summary>
     /// <param name="config">The model's configuration.</param>
@@ -66,18 +63,14 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public IDisposable Begin(Step step)
     {
-        if (!step.IsFew)
-        {
-            UseTorch();
-        }
-
-        var scope = new StepScope(this, step.IsFew ? null : torch.no_grad());
+        var scope = new StepScope(this);
         _step = step;
         _cos = (float*)_arena.Take((long)step.Rows * _rotary.Half * sizeof(float));
         _sin = (float*)_arena.Take((long)step.Rows * _rotary.Half * sizeof(float));
         _rotary.Fill(step.Positions, _cos, _sin);
         _slots = [.. step.Slices.SelectMany(slice => slice.Append.Added).SelectMany(added => Enumerable.Range(added.Start, added.Length).Select(slot => new Slot(added.Buffer, slot)))];
         _plan = step.IsFew ? AttentionPlan.For(step) : null;
+        _tiles = step.IsFew ? [] : TilesOf(step);
         return scope;
     }
 
@@ -113,38 +106,25 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     /// <inheritdoc/>
     public void RopeAndAppend(HostRows queryKeyValue, int layer)
     {
-        // Queries of many rows leave the row-major order: [H, T, D] for each sequence, as the fused kernel reads them.
-        _queries = _step!.IsFew ? null : _arena.Take((long)_step.Rows * Heads * HeadDim * _rowDType.Size());
         var job = new RopeJob(this, queryKeyValue, layer);
-        ForRows(_step.Rows, ref job);
+        ForRows(_step!.Rows, ref job);
     }
 
     /// <inheritdoc/>
     public HostRows Attend(HostRows queryKeyValue, int layer)
     {
         HostRows output = _arena.TakeRows(_rowDType, _step!.Rows, Heads * HeadDim);
-        if (_plan is AttentionPlan plan)
+        if (_plan is not AttentionPlan plan)
         {
-            long stride = HeadDim + 2;
-            float* partials = (float*)_arena.Take(plan.Partials * Heads * stride * sizeof(float));
-            var job = new AttentionJob(this, plan, queryKeyValue, layer, partials);
-            _pool.Run(plan.Blocks.Count * KvHeads, ref job);
-            var merge = new MergeJob(this, plan, partials, output);
-            ForRows(_step.Rows, ref merge);
-            return output;
+            return AttendByRows(_tiles, queryKeyValue, layer, output);
         }
 
-        _flash ??= new FlashAttention(_pool, _kernels, _arena);
-        foreach (StepSlice slice in _step.Slices)
-        {
-            using var scope = torch.NewDisposeScope();
-            using var scratch = new ArenaScope(_arena);
-            long offset = (long)slice.FirstRow * Heads * HeadDim * _rowDType.Size();
-            torch.Tensor query = NativeTensor.Over(_queries + offset, _rowDType, Heads, slice.Count, HeadDim);
-            torch.Tensor to = NativeTensor.Over(output.Row(slice.FirstRow), output.DType, slice.Count, Heads, HeadDim);
-            _flash.Attend(query, _rowDType, slice, layer, KvHeads, to);
-        }
-
+        long stride = HeadDim + 2;
+        float* partials = (float*)_arena.Take(plan.Partials * Heads * stride * sizeof(float));
+        var job = new AttentionJob(this, plan, queryKeyValue, layer, partials);
+        _pool.Run(plan.Blocks.Count * KvHeads, ref job);
+        var merge = new MergeJob(this, plan, partials, output);
+        ForRows(_step.Rows, ref merge);
         return output;
     }
 
@@ -193,12 +173,8 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         }
     }
 
-    /// <summary>Frees the arena and the compiled scripts.</summary>
-    public void Dispose()
-    {
-        _arena.Dispose();
-        _flash?.Dispose();
-    }
+    /// <summary>Frees the arena.</summary>
+    public void Dispose() => _arena.Dispose();
 
     private HostRows ProductByTiles(HostRows x, Linear linear)
     {
@@ -220,18 +196,6 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         var job = new LayJob(source, x, laid);
         ForRows(x.Rows, ref job);
         return laid;
-    }
-
-    // Steps of few rows need no libtorch: until the first of many, a program runs without having loaded it. The number of threads is the
-    // calling thread's own setting.
-    private void UseTorch()
-    {
-        if (!_usesTorch)
-        {
-            LibTorch.EnsureLoaded();
-            torch.set_num_threads(_pool.Threads);
-            _usesTorch = true;
-        }
     }
 
     // The rows as codes meet them; all parts of a product are quantized alike.
@@ -276,17 +240,17 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         public void Dispose() => arena.Reset(_mark);
     }
 
-    /// <summary>One step: its rows, and no gradients for the products in it.</summary>
-    private sealed class StepScope(HostOperations operations, IDisposable? noGrad) : IDisposable
+    /// <summary>One step and its rows.</summary>
+    private sealed class StepScope(HostOperations operations) : IDisposable
     {
         private readonly (int, long) _mark = operations._arena.Mark();
 
         public void Dispose()
         {
-            noGrad?.Dispose();
             operations._arena.Reset(_mark);
             operations._step = null;
             operations._plan = null;
+            operations._tiles = [];
             operations._slots = [];
         }
     }
