@@ -46,8 +46,13 @@ def main():
     source = read_with_torch(arguments.cache) if arguments.cache.endswith(".pt") else kv_state.read(arguments.cache)[1]
     if arguments.ids:
         with open(arguments.ids, encoding="utf-8") as file:
-            ids = json.load(file)
-        ids = ids["input_ids"] if isinstance(ids, dict) else ids
+            try:
+                ids = json.load(file)
+            except ValueError as error:
+                raise kv_state.StateError(f"{arguments.ids}: no JSON ({error}): give an array of ids, or an object with input_ids.") from error
+        ids = ids.get("input_ids") if isinstance(ids, dict) else ids
+        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
+            raise kv_state.StateError(f"{arguments.ids}: no ids: give a JSON array of integers, or an object with input_ids.")
     elif "input_ids" in source:
         ids = list(struct.unpack(f"<{len(source['input_ids'][2]) // 8}q", source["input_ids"][2]))
     else:

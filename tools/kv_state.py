@@ -19,12 +19,21 @@ class StateError(Exception):
 def read(path):
     """The metadata, and the tensors as {name: (dtype, shape, bytes)}."""
     with open(path, "rb") as file:
-        length = struct.unpack("<Q", file.read(8))[0]
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise StateError(f"{path}: no safetensors file: it has {len(prefix)} bytes, and such a file at least 8.")
+        length = struct.unpack("<Q", prefix)[0]
         if length > 100_000_000:
             raise StateError(f"{path}: no safetensors file: its header would be {length} bytes long.")
-        header = json.loads(file.read(length))
+        try:
+            header = json.loads(file.read(length))
+            metadata = header.pop("__metadata__", {})
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
+            raise StateError(f"{path}: no safetensors file, or cut short: its header cannot be read ({error}).") from error
         data = file.read()
-    metadata = header.pop("__metadata__", {})
+    if len(data) != end:
+        raise StateError(f"{path}: its tensors end at byte {end} of the data, and {len(data)} are there: it was cut short or is damaged.")
     tensors = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
@@ -59,8 +68,8 @@ def read_state(path):
     metadata, tensors = read(path)
     if metadata.get("format") != FORMAT:
         raise StateError(f"{path}: not a state file: its format is {metadata.get('format')!r} and not {FORMAT!r}.")
-    if metadata["version"] not in ("1", "2"):
-        raise StateError(f"{path}: format version {metadata['version']}; this script reads 1 and 2.")
+    if metadata.get("version") not in ("1", "2"):
+        raise StateError(f"{path}: format version {metadata.get('version')}; this script reads 1 and 2.")
     for key in ("parent", "quantization"):
         if key in metadata:
             raise StateError(f"{path}: it has a {key} ({metadata[key]}): make it whole first (prefixtorch state compact), or take its tensors out (prefixtorch state export).")

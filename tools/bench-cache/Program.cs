@@ -130,11 +130,11 @@ internal sealed unsafe class ShapeHost(KvLayout layout, int vocabulary) : IKvCac
                     random.NextBytes(new Span<byte>(segment.Buffer.Keys(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start), bytes));
                     random.NextBytes(new Span<byte>(segment.Buffer.Values(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start), bytes));
 
-                    // Exponents of ordinary numbers.
+                    // Half to two, of either sign: what is smaller than any number of a model may take its own time.
                     for (int i = 1; i < bytes; i += 2)
                     {
-                        segment.Buffer.Keys(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start)[i] &= 0xbf;
-                        segment.Buffer.Values(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start)[i] &= 0xbf;
+                        Ordinary(ref segment.Buffer.Keys(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start)[i]);
+                        Ordinary(ref segment.Buffer.Values(row / layout.KeyValueHeads, row % layout.KeyValueHeads, segment.Start)[i]);
                     }
                 }
             }
@@ -142,4 +142,6 @@ internal sealed unsafe class ShapeHost(KvLayout layout, int vocabulary) : IKvCac
 
         return cache;
     }
+
+    private static void Ordinary(ref byte upper) => upper = (byte)((upper & 0x80) | 0x3f);
 }

@@ -55,6 +55,11 @@ internal sealed class StateInfoVerb : Verb
             output.Note($"{Path.GetFileName(path)} is no state: {reason}");
         }
 
+        if (tree.Roots.Count == 0)
+        {
+            output.Note($"There is no state in {folder}: none of its *.safetensors is one, and folders in it are not looked into.");
+        }
+
         if (!output.Json)
         {
             var drawn = new Tree(new Text(folder)).Guide(TreeGuide.Line);

@@ -17,6 +17,13 @@ internal sealed unsafe class HostKvBuffer : KvBuffer
         _planes = HostKvPlanes.Over(_block.Pointer, layout, capacity);
     }
 
+    /// <summary>A buffer whose every token is about to be written, in huge pages where there are any: entering small ones would take longer than the work.</summary>
+    public static HostKvBuffer ToFill(KvLayout layout, int length)
+    {
+        NativeBlock block = NativeBlock.AllocateHuge(layout.BytesPerToken * length);
+        return new HostKvBuffer(layout, length, block, HostKvPlanes.Over(block.Pointer, layout, length));
+    }
+
     /// <summary>A full buffer over memory that is there already; takes over the caller's hold on <paramref name="block"/>.</summary>
     public HostKvBuffer(KvLayout layout, int length, NativeBlock block, HostKvPlanes planes)
         : base(layout, length, claimed: length)

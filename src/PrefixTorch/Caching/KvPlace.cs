@@ -27,26 +27,31 @@ internal readonly unsafe struct KvPlace(DType dtype, byte* numbers, float* scale
         }
         else if (dtype == DType.Int8)
         {
-            for (long row = 0; row < rows; row++)
-            {
-                kernels.WidenInt8((sbyte*)numbers + row * width, scales[row], width, to.DType, to.Numbers + row * width * to.DType.Size());
-            }
+            kernels.WidenInt8Rows((sbyte*)numbers, scales, rows, width, to.DType, to.Numbers);
         }
         else if (to.DType == DType.Int8)
         {
-            fixed (float* wide = new float[width])
-            {
-                for (long row = 0; row < rows; row++)
-                {
-                    kernels.Convert(dtype, numbers + row * width * dtype.Size(), DType.Float32, (byte*)wide, width);
-                    to.Scales[row] = kernels.QuantizeInt8(wide, width, (sbyte*)to.Numbers + row * width);
-                }
-            }
+            QuantizeTo(to, rows, width, kernels);
         }
         else
         {
             kernels.Convert(dtype, numbers, to.DType, to.Numbers, rows * width);
         }
+    }
+
+    /// <summary>Quantizes rows of <paramref name="width"/> floating-point numbers, and gives the rounding error.</summary>
+    public RoundingError QuantizeTo(KvPlace to, long rows, int width, KernelSet kernels) => kernels.QuantizeInt8Rows(dtype, numbers, rows, width, (sbyte*)to.Numbers, to.Scales);
+
+    /// <summary>Among <paramref name="count"/> floating-point numbers the first one that is beyond a magnitude, or no number.</summary>
+    public float FirstBeyond(float magnitude, long start, int count)
+    {
+        var wide = new float[count];
+        fixed (float* to = wide)
+        {
+            KernelSet.Current.Convert(dtype, numbers + start * dtype.Size(), DType.Float32, (byte*)to, count);
+        }
+
+        return Array.Find(wide, number => !(MathF.Abs(number) <= magnitude));
     }
 
     private static void Copy(byte* from, byte* to, long bytes) => Buffer.MemoryCopy(from, to, bytes, bytes);

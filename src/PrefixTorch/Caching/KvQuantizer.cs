@@ -1,4 +1,4 @@
-using System.Numerics;
+using System.Runtime.ExceptionServices;
 using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
 
@@ -7,66 +7,56 @@ namespace PrefixTorch.Caching;
 /// <summary>Keys and values in 8 bits for a state file, with the error that it makes: the rows of an 8-bit cache (<see cref="Int8Rows"/>), of one that is wider.</summary>
 internal static unsafe class KvQuantizer
 {
-    /// <summary>A layer's keys or values in 8 bits.</summary>
-    /// <param name="Numbers"><c>[KV, S, D]</c>.</param>
-    /// <param name="Scales"><c>[KV, S]</c>.</param>
-    /// <param name="SquaredError">Sum over all numbers of the squared error.</param>
-    /// <param name="Squares">Sum over all numbers of their squares.</param>
-    public sealed record Quantized(sbyte[] Numbers, float[] Scales, double SquaredError, double Squares);
-
-    /// <summary>Quantizes rows of <paramref name="width"/> numbers.</summary>
-    /// <exception cref="PrefixTorchException">A number is not finite.</exception>
-    public static Quantized Quantize(ReadOnlySpan<float> numbers, int width)
+    /// <summary>Quantizes the keys and values of a chain of segments, on all processors. The caller releases the buffer.</summary>
+    /// <returns>A full buffer of 8 bits, and what was done to the numbers.</returns>
+    /// <exception cref="PrefixTorchException">A number is not one that 8 bits can hold.</exception>
+    public static (HostKvBuffer Buffer, RoundingError Error) Quantize(KvSegment[] segments, KvLayout layout)
     {
-        var codes = new sbyte[numbers.Length];
-        var scales = new float[numbers.Length / width];
-        var wide = new float[width];
-        double squaredError = 0, squares = 0;
-        KernelSet kernels = KernelSet.Current;
-        fixed (float* from = numbers, back = wide)
-        fixed (sbyte* to = codes)
+        var buffer = HostKvBuffer.ToFill(layout with { DType = DType.Int8 }, segments.Sum(segment => segment.Length));
+        try
         {
-            for (int row = 0; row < scales.Length; row++)
-            {
-                long at = (long)row * width;
-                scales[row] = kernels.QuantizeInt8(from + at, width, to + at);
-                if (float.IsNaN(scales[row]))
-                {
-                    float strange = numbers.Slice(row * width, width).ToArray().First(number => !(MathF.Abs(number) <= Int8Rows.LargestNumber));
-                    throw new PrefixTorchException($"The keys and values hold {strange}, which 8 bits cannot; save the state without quantization, and look for what made it.");
-                }
+            var errors = new RoundingError[2 * layout.Layers];
+            Parallel.For(0, errors.Length, i => errors[i] = Quantize(segments, buffer, i / 2, layout, keys: i % 2 == 0));
+            return (buffer, errors.Aggregate((sum, error) => sum + error));
+        }
+        catch (AggregateException e)
+        {
+            buffer.Release();
+            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+            throw;
+        }
+    }
 
-                kernels.WidenInt8(to + at, scales[row], width, DType.Float32, (byte*)back);
-                (float error, float square) = Measure(numbers.Slice(row * width, width), wide);
-                squaredError += error;
-                squares += square;
+    private static RoundingError Quantize(KvSegment[] segments, HostKvBuffer buffer, int layer, KvLayout layout, bool keys)
+    {
+        if (segments.Length > 0 && !segments[0].Buffer.IsHost)
+        {
+            fixed (float* from = KvRows.Floats(segments, layer, layout, keys))
+            {
+                return Rows(new KvPlace(DType.Float32, (byte*)from, null), buffer.Place(layer, 0, 0, keys), layout.KeyValueHeads * buffer.Capacity, layout.HeadDim);
             }
         }
 
-        return new Quantized(codes, scales, squaredError, squares);
+        RoundingError error = default;
+        for (int head = 0; head < layout.KeyValueHeads; head++)
+        {
+            int done = 0;
+            foreach (KvSegment segment in segments)
+            {
+                error += Rows(segment.Buffer.Place(layer, head, segment.Start, keys), buffer.Place(layer, head, done, keys), segment.Length, layout.HeadDim);
+                done += segment.Length;
+            }
+        }
+
+        return error;
     }
 
-    // The sums of the squared error and of the squares.
-    private static (float SquaredError, float Squares) Measure(ReadOnlySpan<float> exact, ReadOnlySpan<float> rounded)
+    private static RoundingError Rows(KvPlace from, KvPlace to, int rows, int width)
     {
-        Vector<float> errors = Vector<float>.Zero, squares = Vector<float>.Zero;
-        int i = 0;
-        for (; i + Vector<float>.Count <= exact.Length; i += Vector<float>.Count)
-        {
-            var number = new Vector<float>(exact[i..]);
-            Vector<float> off = number - new Vector<float>(rounded[i..]);
-            errors += off * off;
-            squares += number * number;
-        }
-
-        float error = Vector.Sum(errors), square = Vector.Sum(squares);
-        for (; i < exact.Length; i++)
-        {
-            float off = exact[i] - rounded[i];
-            error += off * off;
-            square += exact[i] * exact[i];
-        }
-
-        return (error, square);
+        RoundingError error = from.QuantizeTo(to, rows, width, KernelSet.Current);
+        int strange = new ReadOnlySpan<float>(to.Scales, rows).IndexOf(float.NaN);
+        return strange < 0
+            ? error
+            : throw new PrefixTorchException($"The keys and values hold {from.FirstBeyond(Int8Rows.LargestNumber, (long)strange * width, width)}, which 8 bits cannot; save the state without quantization, and look for what made it.");
     }
 }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.IO.Hashing;
 using System.Text;
 using PrefixTorch.Checkpoints;
 using PrefixTorch.Memory;
@@ -108,7 +107,20 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
             throw new KvStateException(path, $"the file has format version {version}, and this program reads versions up to {CurrentVersion}. Update the program, or make the state again.");
         }
 
-        Dictionary<string, string> metadata = file.Metadata.Where(pair => pair.Key != DigestKey && !pair.Key.StartsWith(SafetensorsWriteOptions.ChecksumPrefix, StringComparison.Ordinal)).ToDictionary();
+        Dictionary<string, string> metadata = [], facts = [];
+        foreach ((string key, string value) in file.Metadata)
+        {
+            if (key != DigestKey && !key.StartsWith(SafetensorsWriteOptions.ChecksumPrefix, StringComparison.Ordinal))
+            {
+                metadata.Add(key, value);
+            }
+
+            if (key.StartsWith(FactPrefix, StringComparison.Ordinal))
+            {
+                facts.Add(key[FactPrefix.Length..], value);
+            }
+        }
+
         string kept = Required(file, DigestKey), found = Digest(metadata);
         if (kept != found)
         {
@@ -129,7 +141,7 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
             new KvLayout(Number(file, "num_hidden_layers"), Number(file, "num_key_value_heads"), Number(file, "head_dim"), dtype),
             Number(file, "length"),
             Parse<DateTimeOffset>(file, "created"),
-            metadata.Where(pair => pair.Key.StartsWith(FactPrefix, StringComparison.Ordinal)).ToDictionary(pair => pair.Key[FactPrefix.Length..], pair => pair.Value))
+            facts)
         {
             Name = file.Metadata.GetValueOrDefault("name"),
             Parent = file.Metadata.TryGetValue("parent", out string? parent) ? new(parent, Required(file, "parent_digest"), Number(file, "parent_length")) : null,
@@ -195,14 +207,16 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
 
     private static string Digest(Dictionary<string, string> metadata)
     {
-        var hash = new XxHash3();
-        foreach ((string key, string value) in metadata.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+        string[] keys = [.. metadata.Keys];
+        Array.Sort(keys, StringComparer.Ordinal);
+        var hash = new Xxh3();
+        foreach (string key in keys)
         {
             // A zero byte ends each text: no two lists of texts are the same bytes.
-            hash.Append(Encoding.UTF8.GetBytes($"{key}\0{value}\0"));
+            hash.Append(Encoding.UTF8.GetBytes($"{key}\0{metadata[key]}\0"));
         }
 
-        return $"{hash.GetCurrentHashAsUInt64():x16}";
+        return $"{hash.Value:x16}";
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

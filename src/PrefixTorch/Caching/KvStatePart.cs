@@ -105,7 +105,7 @@ internal sealed unsafe class KvStatePart : IDisposable
         KvLayout held = Header.Layout with { DType = Header.Quantization == KvQuantization.Int8 ? DType.Int8 : Header.Layout.DType };
         return new HostKvBuffer(held, Header.OwnLength, File.Block.Retain(), new HostKvPlanes(Places(Keys), Places(Values), Places(KeyScales), Places(ValueScales)));
 
-        nint[] Places(List<TensorEntry> entries) => [.. entries.Select(entry => (nint)File.Pointer(entry))];
+        nint[] Places(List<TensorEntry> entries) => Array.ConvertAll(entries.ToArray(), entry => (nint)File.Pointer(entry));
     }
 
     /// <summary>Opens and checks a file. The caller disposes it.</summary>

@@ -77,10 +77,10 @@ internal static class KvStateReader
         try
         {
             int[] ids = part.ReadIds();
-            int highest = ids.Max();
-            if (highest >= host.VocabSize)
+            int beyond = Array.FindIndex(ids, id => id >= host.VocabSize);
+            if (beyond >= 0)
             {
-                throw part.Broken($"there is a token {highest} and the model's vocabulary is {host.VocabSize}");
+                throw part.Broken($"there is a token {ids[beyond]} and the model's vocabulary is {host.VocabSize}");
             }
 
             ids.CopyTo(buffer.Ids);
@@ -131,8 +131,7 @@ internal static class KvStateReader
 
     private static HostKvBuffer Converted(HostKvBuffer from, KvLayout layout)
     {
-        var to = new HostKvBuffer(layout, from.Capacity);
-        to.TryClaim(0, from.Capacity);
+        var to = HostKvBuffer.ToFill(layout, from.Capacity);
         long rows = (long)layout.KeyValueHeads * from.Capacity;
         Parallel.For(0, 2 * layout.Layers, i => from.Place(i / 2, 0, 0, keys: i % 2 == 0).CopyTo(to.Place(i / 2, 0, 0, keys: i % 2 == 0), rows, layout.HeadDim, KernelSet.Current));
         return to;

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using System.Text;
 using PrefixTorch.Checkpoints;
@@ -17,12 +16,33 @@ internal static class KvStateWriter
     public static void Save(KvCache cache, string? name, string path, KvSaveOptions options)
     {
         KvStateParent? parent = options.Parent is null ? null : ParentOf(cache, path, options.Parent);
-        int skip = parent?.Length ?? 0;
         KvLayout layout = cache.Layout;
+        KvSegment[] segments = KvRows.Skip(cache.Segments, parent?.Length ?? 0);
+        if (options.Quantization != KvQuantization.Int8 || layout.HasScales)
+        {
+            Write(cache, name, path, options, parent, segments, layout, error: null);
+            return;
+        }
+
+        // All of it is made before anything is written: the error stands in the header.
+        (HostKvBuffer small, RoundingError error) = KvQuantizer.Quantize(segments, layout);
+        try
+        {
+            Write(cache, name, path, options, parent, [new KvSegment(small, 0, small.Capacity)], small.Layout, error.Relative);
+        }
+        finally
+        {
+            small.Release();
+        }
+    }
+
+    // The keys and values of the segments, which may be others than the cache's, and everything else of the cache.
+    private static void Write(KvCache cache, string? name, string path, KvSaveOptions options, KvStateParent? parent, KvSegment[] segments, KvLayout held, double? error)
+    {
+        int skip = parent?.Length ?? 0;
         int[] ids = cache.Tokens[skip..];
         TokenOrigin[] origins = cache.Origins[skip..];
         bool[] passStarts = cache.PassStarts[skip..];
-        KvSegment[] segments = KvRows.Skip(cache.Segments, skip);
 
         // Wide elements first, so that everything lies aligned.
         List<TensorToWrite> tensors = [new(KvStatePart.IdsName, DType.Int64, [1, ids.Length], MemoryMarshal.AsBytes<long>(Array.ConvertAll(ids, id => (long)id)).ToArray())];
@@ -31,16 +51,7 @@ internal static class KvStateWriter
             tensors.Add(new(KvStatePart.LogitsName, DType.Float32, [logits.Length], MemoryMarshal.AsBytes<float>(logits).ToArray()));
         }
 
-        double? error = null;
-        if (options.Quantization == KvQuantization.Int8 && !layout.HasScales)
-        {
-            error = AddQuantized(tensors, segments, layout, ids.Length);
-        }
-        else
-        {
-            AddAsTheyAre(tensors, segments, layout, ids.Length);
-        }
-
+        AddKeysAndValues(tensors, segments, held, ids.Length);
         tensors.Add(new(KvStatePart.OriginsName, DType.UInt8, [origins.Length], MemoryMarshal.AsBytes<TokenOrigin>(origins).ToArray()));
         tensors.Add(new(KvStatePart.PassStartsName, DType.UInt8, [passStarts.Length], MemoryMarshal.AsBytes<bool>(passStarts).ToArray()));
         if (options.IncludeText && cache.Host.Decode(ids) is string text)
@@ -50,18 +61,18 @@ internal static class KvStateWriter
         }
 
         var facts = new Dictionary<string, string>(options.Facts) { ["cpu"] = Cpu.Description, ["library"] = typeof(KvStateWriter).Assembly.GetName().Version?.ToString(3) ?? "" };
-        var header = new KvStateHeader(KvStateHeader.CurrentVersion, cache.Host.Identity, layout, skip + ids.Length, DateTimeOffset.UtcNow, facts)
+        var header = new KvStateHeader(KvStateHeader.CurrentVersion, cache.Host.Identity, cache.Layout, skip + ids.Length, DateTimeOffset.UtcNow, facts)
         {
             Name = name,
             Parent = parent,
             Run = cache.Run,
-            Quantization = layout.HasScales ? KvQuantization.Int8 : options.Quantization,
+            Quantization = held.HasScales ? KvQuantization.Int8 : KvQuantization.None,
             QuantizationError = error,
         };
         SafetensorsWriter.Write(path, tensors, header.ToMetadata(), new SafetensorsWriteOptions { Checksums = true, FlushToDisk = options.FlushToDisk });
     }
 
-    private static void AddAsTheyAre(List<TensorToWrite> tensors, KvSegment[] segments, KvLayout layout, int length)
+    private static void AddKeysAndValues(List<TensorToWrite> tensors, KvSegment[] segments, KvLayout layout, int length)
     {
         long[] shape = [1, layout.KeyValueHeads, length, layout.HeadDim];
         if (layout.HasScales)
@@ -79,35 +90,6 @@ internal static class KvStateWriter
                 tensors.Add(new($"{Name(i)}{suffix}.{layer}", dtype, shape, writer => write(writer, segments, layer, layout, keys)));
             }
         }
-    }
-
-    // Gives the relative error. All of it is made before anything is written: the error stands in the header.
-    private static double AddQuantized(List<TensorToWrite> tensors, KvSegment[] segments, KvLayout layout, int length)
-    {
-        var quantized = new KvQuantizer.Quantized[2 * layout.Layers];
-        try
-        {
-            Parallel.For(0, quantized.Length, i => quantized[i] = KvQuantizer.Quantize(KvRows.Floats(segments, i / 2, layout, keys: i % 2 == 0), layout.HeadDim));
-        }
-        catch (AggregateException e)
-        {
-            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
-        }
-
-        long[] shape = [1, layout.KeyValueHeads, length, layout.HeadDim];
-        for (int i = 0; i < quantized.Length; i++)
-        {
-            tensors.Add(new($"{Name(i)}_scale.{i / 2}", DType.Float32, shape[..3], MemoryMarshal.AsBytes<float>(quantized[i].Scales).ToArray()));
-        }
-
-        for (int i = 0; i < quantized.Length; i++)
-        {
-            sbyte[] numbers = quantized[i].Numbers;
-            tensors.Add(new($"{Name(i)}.{i / 2}", DType.Int8, shape, writer => writer.Write(MemoryMarshal.AsBytes<sbyte>(numbers))));
-        }
-
-        double squares = quantized.Sum(part => part.Squares);
-        return squares == 0 ? 0 : Math.Sqrt(quantized.Sum(part => part.SquaredError) / squares);
     }
 
     // Keys and values of a layer take turns.

@@ -71,6 +71,11 @@ internal sealed unsafe class SafetensorsFile : IDisposable
     {
         try
         {
+            if (Directory.Exists(path))
+            {
+                throw new CheckpointException(CheckpointError.NotFound, path, "that is a folder, and a file is needed. Give one of the files in it.");
+            }
+
             // An empty file cannot be mapped; so short a one is no safetensors file.
             long length = new FileInfo(path).Length;
             if (length < SafetensorsHeader.PrefixByteCount)

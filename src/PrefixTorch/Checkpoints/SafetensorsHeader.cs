@@ -249,7 +249,8 @@ internal ref struct SafetensorsHeader
     // is left over, and a file that was cut short cannot pass.
     private readonly void CheckThatTensorsTileTheData(long fileByteCount)
     {
-        TensorEntry[] sorted = [.. Tensors.Values.OrderBy(entry => entry.Offset).ThenBy(entry => entry.ByteCount)];
+        TensorEntry[] sorted = [.. Tensors.Values];
+        Array.Sort(sorted, (a, b) => (a.Offset, a.ByteCount).CompareTo((b.Offset, b.ByteCount)));
         long reached = _dataOffset;
         TensorEntry? previous = null;
         foreach (TensorEntry entry in sorted)

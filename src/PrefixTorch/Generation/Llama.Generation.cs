@@ -101,7 +101,7 @@ public sealed partial class Llama
         for (int done = 0; done < ids.Length;)
         {
             int first = done, count = Math.Min(ids.Length - done, Options.PrefillChunk - cache.Length % Options.PrefillChunk);
-            logits.Add(await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], firstLogits: 0, cancellationToken)).ConfigureAwait(false));
+            logits.Add(await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], firstLogits: 0, cancellation: cancellationToken)).ConfigureAwait(false));
             done += count;
         }
     }

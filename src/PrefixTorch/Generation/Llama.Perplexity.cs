@@ -82,7 +82,7 @@ public sealed partial class Llama
         for (int done = 0; done < ids.Length; done += piece)
         {
             int first = done, count = Math.Min(piece, ids.Length - done);
-            float[] logits = await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], firstLogits: 0, cancellationToken)).ConfigureAwait(false);
+            float[] logits = await _engine.CallAsync(() => _engine.Compute(cache, ids.AsSpan(first, count), new TokenOrigin[count], firstLogits: 0, cancellation: cancellationToken)).ConfigureAwait(false);
             logits.CopyTo(rows, first * (long)Config.VocabSize);
         }
 

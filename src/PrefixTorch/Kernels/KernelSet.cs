@@ -44,8 +44,14 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int8"/>
     public abstract void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to);
 
-    /// <inheritdoc cref="RowQuantizer{TVectors, TVector}.Quantize"/>
+    /// <inheritdoc cref="RowQuantizer{TVectors, TVector, TElement}.Quantize"/>
     public abstract float QuantizeInt8(float* from, int count, sbyte* to);
+
+    /// <inheritdoc cref="RowQuantizer{TVectors, TVector, TElement}.QuantizeRows"/>
+    public abstract RoundingError QuantizeInt8Rows(DType fromType, byte* from, long rows, int width, sbyte* to, float* scales);
+
+    /// <inheritdoc cref="RowQuantizer{TVectors, TVector, TElement}.WidenRows"/>
+    public abstract void WidenInt8Rows(sbyte* from, float* scales, long rows, int width, DType toType, byte* to);
 
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Convert"/>
     public abstract void Convert(DType fromType, byte* from, DType toType, byte* to, long count);
@@ -181,7 +187,33 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override float QuantizeInt8(float* from, int count, sbyte* to) => RowQuantizer<TVectors, TVector>.Quantize(from, count, to);
+    public override float QuantizeInt8(float* from, int count, sbyte* to) => RowQuantizer<TVectors, TVector, Float32Element>.Quantize((byte*)from, count, to);
+
+    public override RoundingError QuantizeInt8Rows(DType fromType, byte* from, long rows, int width, sbyte* to, float* scales) => fromType switch
+    {
+        DType.Float32 => RowQuantizer<TVectors, TVector, Float32Element>.QuantizeRows(from, rows, width, to, scales),
+        DType.BFloat16 => RowQuantizer<TVectors, TVector, BFloat16Element>.QuantizeRows(from, rows, width, to, scales),
+        DType.Float16 => RowQuantizer<TVectors, TVector, Float16Element>.QuantizeRows(from, rows, width, to, scales),
+        _ => throw NoKernel(fromType),
+    };
+
+    public override void WidenInt8Rows(sbyte* from, float* scales, long rows, int width, DType toType, byte* to)
+    {
+        switch (toType)
+        {
+            case DType.Float32:
+                RowQuantizer<TVectors, TVector, Float32Element>.WidenRows(from, scales, rows, width, to);
+                break;
+            case DType.BFloat16:
+                RowQuantizer<TVectors, TVector, BFloat16Element>.WidenRows(from, scales, rows, width, to);
+                break;
+            case DType.Float16:
+                RowQuantizer<TVectors, TVector, Float16Element>.WidenRows(from, scales, rows, width, to);
+                break;
+            default:
+                throw NoKernel(toType);
+        }
+    }
 
     public override void Convert(DType fromType, byte* from, DType toType, byte* to, long count)
     {

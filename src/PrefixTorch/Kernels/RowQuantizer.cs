@@ -22,6 +22,7 @@ internal static class Int8Rows
     public const float LargestNumber = 1e38f;
 
     /// <summary>The scale of a row: zero where nothing of it can be told from zero, not a number where 8 bits cannot hold it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float ScaleOf(float largestMagnitude)
     {
         float scale = largestMagnitude / Largest, shifted = scale * Rounding;
@@ -30,41 +31,113 @@ internal static class Int8Rows
     }
 }
 
-/// <summary>Rows of fp32 numbers to 8 bits; see <see cref="Int8Rows"/>. Every width gives the same bits.</summary>
-internal static unsafe class RowQuantizer<TVectors, TVector>
+/// <summary>What rounding to 8 bits did to some numbers: sums over all of them.</summary>
+/// <param name="SquaredError">Of the squared error.</param>
+/// <param name="Squares">Of their squares.</param>
+internal readonly record struct RoundingError(double SquaredError, double Squares)
+{
+    /// <summary>The root mean square of the error, relative to that of the numbers.</summary>
+    public double Relative => Squares == 0 ? 0 : Math.Sqrt(SquaredError / Squares);
+
+    /// <summary>What it did to both.</summary>
+    public static RoundingError operator +(RoundingError a, RoundingError b) => new(a.SquaredError + b.SquaredError, a.Squares + b.Squares);
+}
+
+/// <summary>Rows of floating-point numbers to 8 bits and back; see <see cref="Int8Rows"/>. Every width gives the same bits.</summary>
+internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
+    where TElement : struct, IElement
 {
-    /// <summary>Quantizes one row and gives its scale. Where the row cannot be held, that is not a number, and so is all that the row is widened to.</summary>
+    // Above it a float has no room for a fraction: adding it rounds to an integer, ties to even, as storing one does.
+    private const float Whole = 1.5f * (1 << 23);
+
+    /// <summary>Quantizes rows that lie one after another. Where a row cannot be held, its scale is not a number.</summary>
+    /// <returns>The rounding error.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Quantize(float* from, int count, sbyte* to)
+    public static RoundingError QuantizeRows(byte* from, long rows, int width, sbyte* to, float* scales)
+    {
+        double squaredError = 0, squares = 0;
+        for (long row = 0; row < rows; row++)
+        {
+            scales[row] = Measured(from, width, to, out float error, out float square);
+            squaredError += error;
+            squares += square;
+            from += (long)width * TElement.Size;
+            to += width;
+        }
+
+        return new RoundingError(squaredError, squares);
+    }
+
+    /// <summary>Widens rows that lie one after another.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void WidenRows(sbyte* from, float* scales, long rows, int width, byte* to)
+    {
+        for (long row = 0; row < rows; row++)
+        {
+            TVector scale = TVectors.Broadcast(scales[row]);
+            int i = 0;
+            for (; i + TVectors.Width <= width; i += TVectors.Width, to += TVectors.Width * TElement.Size)
+            {
+                TElement.Store<TVectors, TVector>(TVectors.Multiply(TVectors.LoadInt8(from + i), scale), to);
+            }
+
+            for (; i < width; i++, to += TElement.Size)
+            {
+                TElement.Store(from[i] * scales[row], to);
+            }
+
+            from += width;
+        }
+    }
+
+    /// <summary>Quantizes one row and gives its scale. Where the row cannot be held, that is not a number, and so is all that the row is widened to.</summary>
+    public static float Quantize(byte* from, int count, sbyte* to) => Measured(from, count, to, out _, out _);
+
+    // With the sums of the squared error and of the squares.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static float Measured(byte* from, int count, sbyte* to, out float squaredError, out float squares)
     {
         float scale = Int8Rows.ScaleOf(LargestMagnitude(from, count));
-        if (!(scale > 0))
+        float inverse = scale > 0 ? 1 / scale : 0;
+        if (float.IsNaN(scale))
         {
             new Span<sbyte>(to, count).Clear();
+            squaredError = squares = 0;
             return scale;
         }
 
-        float inverse = 1 / scale;
-        TVector inverses = TVectors.Broadcast(inverse);
+        TVector inverses = TVectors.Broadcast(inverse), scales = TVectors.Broadcast(scale), whole = TVectors.Broadcast(Whole);
+        TVector errors = TVectors.Broadcast(0), sums = errors;
         int i = 0;
         for (; i + TVectors.Width <= count; i += TVectors.Width)
         {
-            TVectors.StoreInt8(TVectors.Multiply(TVectors.Load(from + i), inverses), to + i);
+            TVector number = Load(from, i), code = TVectors.Multiply(number, inverses);
+            TVectors.StoreInt8(code, to + i);
+            TVector rounded = TVectors.Subtract(TVectors.Add(code, whole), whole);
+            TVector off = TVectors.Subtract(number, TVectors.Multiply(rounded, scales));
+            errors = TVectors.MultiplyAdd(off, off, errors);
+            sums = TVectors.MultiplyAdd(number, number, sums);
         }
 
+        squaredError = TVectors.Sum(errors);
+        squares = TVectors.Sum(sums);
         for (; i < count; i++)
         {
-            Int8Element.Store(from[i] * inverse, (byte*)(to + i));
+            float number = TElement.Load(from + (long)i * TElement.Size);
+            Int8Element.Store(number * inverse, (byte*)(to + i));
+            float off = number - to[i] * scale;
+            squaredError += off * off;
+            squares += number * number;
         }
 
         return scale;
     }
 
     // Not a number where one of them is none: a register's maximum may pass over it, its product with zero does not.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static float LargestMagnitude(float* from, int count)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float LargestMagnitude(byte* from, int count)
     {
         float max = 0;
         int i = 0;
@@ -73,26 +146,22 @@ internal static unsafe class RowQuantizer<TVectors, TVector>
             TVector zero = TVectors.Broadcast(0), largest = zero, strange = zero;
             for (; i + TVectors.Width <= count; i += TVectors.Width)
             {
-                TVector number = TVectors.Load(from + i);
+                TVector number = Load(from, i);
                 largest = TVectors.Max(largest, TVectors.Max(number, TVectors.Subtract(zero, number)));
                 strange = TVectors.MultiplyAdd(number, zero, strange);
             }
 
-            float* lanes = stackalloc float[TVectors.Width];
-            TVectors.Store(largest, lanes);
-            for (int lane = 0; lane < TVectors.Width; lane++)
-            {
-                max = MathF.Max(max, lanes[lane]);
-            }
-
-            max += TVectors.Sum(strange);
+            max = TVectors.Largest(largest) + TVectors.Sum(strange);
         }
 
         for (; i < count; i++)
         {
-            max = MathF.Max(max, MathF.Abs(from[i]));
+            max = MathF.Max(max, MathF.Abs(TElement.Load(from + (long)i * TElement.Size)));
         }
 
         return max;
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Load(byte* from, int i) => TElement.Load<TVectors, TVector>(from + (long)i * TElement.Size);
 }

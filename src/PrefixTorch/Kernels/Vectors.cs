@@ -78,6 +78,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Adds up the lanes, always in the same order.</summary>
     static abstract float Sum(TVector value);
 
+    /// <summary>The largest of the lanes, none of which is not a number.</summary>
+    static abstract float Largest(TVector value);
+
     /// <summary>The four registers' sums, each bit for bit what <see cref="Sum"/> gives.</summary>
     static abstract Vector128<float> Sums(TVector a, TVector b, TVector c, TVector d);
 }
@@ -169,6 +172,9 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector512<float> value) => Vectors256.Sum(value.GetLower() + value.GetUpper());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Vector512<float> value) => Vectors256.Largest(Vector256.MaxNative(value.GetLower(), value.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d) =>
@@ -276,6 +282,9 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector256<float> value) => Vectors128.Sum(value.GetLower() + value.GetUpper());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Vector256<float> value) => Vectors128.Largest(Vector128.MaxNative(value.GetLower(), value.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Sums(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d) =>
@@ -386,6 +395,13 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector128<float> value) => (value[0] + value[2]) + (value[1] + value[3]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Vector128<float> value)
+    {
+        Vector128<float> pairs = Vector128.MaxNative(value, Vector128.Shuffle(value, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.MaxNative(pairs, Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Sums(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d)

@@ -152,6 +152,29 @@ public sealed class StateToolsTests : IAsyncLifetime
         Assert.NotEqual("", Python("kv_to_hf.py", expected: 1, File("branch"), File("hf")));
     }
 
+    [Fact]
+    public void PythonNamesWhatAFileIsNot()
+    {
+        string like = Repository.Fixture("states", "version-1.safetensors");
+        byte[] bytes = System.IO.File.ReadAllBytes(like);
+        Write("empty", []);
+        Write("cut", bytes[..^1000]);
+        Write("header", bytes[..500]);
+        Write("json", [.. "[1, 2, \"three\"]"u8]);
+        foreach ((string name, string expected) in new[] { ("empty", "has 0 bytes"), ("cut", "it was cut short"), ("header", "header cannot be read"), ("json", "no safetensors file") })
+        {
+            string error = Python("kv_to_hf.py", expected: 1, File(name), File("hf"));
+            Assert.Contains(expected, error, StringComparison.Ordinal);
+            Assert.DoesNotContain("Traceback", error, StringComparison.Ordinal);
+            Assert.DoesNotContain("Traceback", Python("hf_to_kv.py", expected: 1, File(name), File("hf"), "--like", like), StringComparison.Ordinal);
+        }
+
+        Python("kv_to_hf.py", like, File("hf"));
+        Assert.Contains("give a JSON array of integers", Python("hf_to_kv.py", expected: 1, File("hf"), File("back"), "--like", like, "--ids", File("json")), StringComparison.Ordinal);
+
+        void Write(string name, byte[] content) => System.IO.File.WriteAllBytes(File(name), content);
+    }
+
     private string File(string name) => _folder.File(name + ".safetensors");
 
     private static string Python(string script, params string[] arguments) => Python(script, expected: 0, arguments);

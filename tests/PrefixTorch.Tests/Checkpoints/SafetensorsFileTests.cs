@@ -100,7 +100,7 @@ public sealed class SafetensorsFileTests : IDisposable
     public void AMissingFileIsRefused() => TemporaryFolder.Refuses(CheckpointError.NotFound, "none.safetensors", () => SafetensorsFile.Open(_folder.File("none.safetensors")));
 
     [Fact]
-    public void AFolderIsRefused() => TemporaryFolder.Refuses(CheckpointError.NotFound, "cannot be opened", () => SafetensorsFile.Open(_folder.Path));
+    public void AFolderIsRefused() => TemporaryFolder.Refuses(CheckpointError.NotFound, "that is a folder", () => SafetensorsFile.Open(_folder.Path));
 
     [Theory]
     [InlineData(0)]

@@ -145,6 +145,11 @@ public class StateVerbTests(StateFixture states) : IClassFixture<StateFixture>
         (await CliRun.Of("state", "info")).AssertFailed(2, "prefixtorch state info --help");
         (await CliRun.Of("state", "compact", states.Prefix)).AssertFailed(2, "--out");
         (await CliRun.Of("state", "info", "none.safetensors")).AssertFailed(1, "none.safetensors");
+        using var folder = new TemporaryFolder();
+        (await CliRun.Of("continue", "--state", folder.Path, "--suffix", "x")).AssertFailed(1, "that is a folder, and a file is needed");
+        CliRun none = await CliRun.Of("state", "info", folder.Path);
+        Assert.Equal(0, none.ExitCode);
+        Assert.Contains("There is no state in", none.Err, StringComparison.Ordinal);
         (await CliRun.Of("continue", "--state", states.Prefix, "--delta")).AssertFailed(2, "--delta says how --save writes");
         (await CliRun.Of("branch", "--prompt", "x", "--save", "d", "--delta")).AssertFailed(2, "--delta", "--state FILE");
     }

@@ -81,6 +81,31 @@ public unsafe class RowQuantizerTests
     }, iter: 200);
 
     [Theory]
+    [MemberData(nameof(Isas))]
+    public void ManyRowsAtOnceAreTheRowsOneByOneAndBack(string isa) => s_rows.Sample(rows =>
+    {
+        KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
+        (int width, float[] numbers) = rows;
+        var codes = new sbyte[numbers.Length];
+        var scales = new float[3];
+        var wide = new float[numbers.Length];
+        fixed (float* from = numbers, toScales = scales, back = wide)
+        fixed (sbyte* to = codes)
+        {
+            kernels.QuantizeInt8Rows(DType.Float32, (byte*)from, 3, width, to, toScales);
+            kernels.WidenInt8Rows(to, toScales, 3, width, DType.Float32, (byte*)back);
+        }
+
+        for (int row = 0; row < 3; row++)
+        {
+            (sbyte[] expected, float scale) = Quantize(kernels, numbers[(row * width)..((row + 1) * width)]);
+            Assert.Equal(scale, scales[row]);
+            Assert.Equal(expected, codes[(row * width)..((row + 1) * width)]);
+            Assert.Equal(expected.Select(code => code * scale), wide[(row * width)..((row + 1) * width)]);
+        }
+    }, iter: 200);
+
+    [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.PositiveInfinity)]
     [InlineData(float.NegativeInfinity)]
