@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.IO.Hashing;
 using System.Text;
 using PrefixTorch.Checkpoints;
 using PrefixTorch.Memory;
@@ -209,14 +210,14 @@ internal sealed record KvStateHeader(int Version, KvIdentity Identity, KvLayout 
     {
         string[] keys = [.. metadata.Keys];
         Array.Sort(keys, StringComparer.Ordinal);
-        var hash = new Xxh3();
+        var hash = new XxHash3();
         foreach (string key in keys)
         {
             // A zero byte ends each text: no two lists of texts are the same bytes.
             hash.Append(Encoding.UTF8.GetBytes($"{key}\0{metadata[key]}\0"));
         }
 
-        return $"{hash.Value:x16}";
+        return $"{hash.GetCurrentHashAsUInt64():x16}";
     }
 
     private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);

@@ -1,6 +1,6 @@
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
-using PrefixTorch.Memory;
 
 namespace PrefixTorch.Checkpoints;
 
@@ -19,7 +19,7 @@ internal sealed unsafe class PayloadWriter : IDisposable
 
     private readonly SafeFileHandle _file;
     private readonly CancellationToken _cancellation;
-    private readonly Xxh3? _hash;
+    private readonly XxHash3? _hash;
     private byte* _buffer = (byte*)NativeMemory.AlignedAlloc(BufferByteCount, 4096);
     private int _buffered;
     private long _fileOffset;
@@ -29,7 +29,7 @@ internal sealed unsafe class PayloadWriter : IDisposable
     {
         _file = file;
         _fileOffset = fileOffset;
-        _hash = checksums ? new Xxh3() : null;
+        _hash = checksums ? new XxHash3() : null;
         _cancellation = cancellation;
     }
 
@@ -64,7 +64,7 @@ internal sealed unsafe class PayloadWriter : IDisposable
         {
             int count = (int)Math.Min(byteCount, CallByteCount);
             var bytes = new ReadOnlySpan<byte>(pointer, count);
-            _hash?.Append(pointer, count);
+            _hash?.Append(bytes);
             Take(bytes);
             pointer += count;
             byteCount -= count;
@@ -84,7 +84,7 @@ internal sealed unsafe class PayloadWriter : IDisposable
     /// <summary>XXH3 of the bytes since the last call, or null where none is kept.</summary>
     public ulong? TakeChecksum()
     {
-        ulong? checksum = _hash?.Value;
+        ulong? checksum = _hash?.GetCurrentHashAsUInt64();
         _hash?.Reset();
         return checksum;
     }

@@ -1,5 +1,5 @@
 using System.Globalization;
-using PrefixTorch.Memory;
+using System.IO.Hashing;
 
 namespace PrefixTorch.Checkpoints;
 
@@ -7,7 +7,19 @@ namespace PrefixTorch.Checkpoints;
 internal static unsafe class SafetensorsChecksums
 {
     /// <summary>XXH3 of a tensor's bytes. Reads all of them.</summary>
-    public static ulong Compute(SafetensorsFile file, TensorEntry entry) => Xxh3.Of(file.Pointer(entry), entry.ByteCount);
+    public static ulong Compute(SafetensorsFile file, TensorEntry entry)
+    {
+        var hash = new XxHash3();
+        byte* pointer = file.Pointer(entry);
+        for (long offset = 0; offset < entry.ByteCount;)
+        {
+            int count = (int)Math.Min(entry.ByteCount - offset, 1 << 30);
+            hash.Append(new ReadOnlySpan<byte>(pointer + offset, count));
+            offset += count;
+        }
+
+        return hash.GetCurrentHashAsUInt64();
+    }
 
     /// <summary>The checksum that the file keeps for a tensor, or null where it keeps none.</summary>
     /// <exception cref="CheckpointException">What stands there is no checksum.</exception>
