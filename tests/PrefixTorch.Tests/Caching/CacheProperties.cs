@@ -45,9 +45,19 @@ public sealed class CacheProperties
 
     [Theory]
     [MemberData(nameof(Paths))]
-    public void AnySplitIsWithinTheToleranceOfAWholeRead(string path, DType kvDType)
+    public void AnySplitGivesTheBitsOfAWholeRead(string path, DType kvDType)
     {
-        using var model = new TestModel(Golden.Checkpoint("llama31-gqa"), path, kvDType: kvDType);
+        // libtorch sums otherwise in products of other sizes.
+        AnySplit(path, null, kvDType, path != "torch" ? 0 : ToleranceOf(kvDType));
+        if (path != "torch")
+        {
+            AnySplit(path, DType.BFloat16, kvDType, 0);
+        }
+    }
+
+    private static void AnySplit(string path, DType? dtype, DType kvDType, float tolerance)
+    {
+        using var model = new TestModel(Golden.Checkpoint("llama31-gqa"), path, dtype, kvDType);
         Gen.Int[1, 150].Array[1, 6].Sample(pieces =>
         {
             int[] ids = [.. Enumerable.Range(0, Math.Min(pieces.Sum(), Context)).Select(i => (i * 31 + pieces[0]) % 320)];
@@ -73,9 +83,9 @@ public sealed class CacheProperties
             using (split)
             {
                 Assert.Equal(ids, split.Tokens);
-                Assert.InRange(Golden.MaxDistance([.. found], expected), 0, ToleranceOf(kvDType));
+                Assert.InRange(Golden.MaxDistance([.. found], expected), 0, tolerance);
             }
-        }, iter: 15, threads: 1);
+        }, iter: 10, threads: 1);
     }
 
     private static float ToleranceOf(DType kvDType) => kvDType == DType.Int8 ? Int8Tolerance : Tolerance;

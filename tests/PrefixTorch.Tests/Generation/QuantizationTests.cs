@@ -1,11 +1,15 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Generation;
 
 public class QuantizationTests
 {
+    // The divergence of a distribution from itself, computed in doubles.
+    private const double Rounding = 1e-13;
+
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
     [Theory]
@@ -32,7 +36,6 @@ public class QuantizationTests
         await AssertNearAsync(quantized, original, tolerance);
     }
 
-    // In chunks where libtorch attends, and in chunks of few rows, where the kernels do.
     [Theory]
     [InlineData(512)]
     [InlineData(16)]
@@ -124,13 +127,16 @@ public class QuantizationTests
         string text = await File.ReadAllTextAsync(Repository.Fixture("text", "war-and-peace-end.txt"), Cancellation);
         PerplexityReport report = await quantized.PerplexityAsync(quantized.Tokenizer.Encode(text[..4000]), new() { Reference = original, DecodePath = true }, cancellationToken: Cancellation);
         Divergence from = report.FromReference!;
-        Assert.InRange(report.Perplexity, from.Perplexity * (1 - tolerance), from.Perplexity * (1 + tolerance));
+
+        // On so short a text it may also be lower, by luck; how far the model is from the original, the divergence says.
+        Assert.InRange(report.Perplexity, from.Perplexity * (1 - 2 * tolerance), from.Perplexity * (1 + tolerance));
         Assert.InRange(from.Mean, 1e-7, tolerance * 4);
         Assert.InRange(from.Largest, from.Mean, double.PositiveInfinity);
 
-        // Decoding is the same model as reading: a tenth of what quantization costs, or, where prompts are read with bf16 products, no more than that does to the original.
+        // Decoding is the same model as reading; where the processor multiplies bf16, and of floats always, to the bit.
         PerplexityReport own = await original.PerplexityAsync(original.Tokenizer.Encode(text[..4000]), new() { DecodePath = true }, cancellationToken: Cancellation);
-        Assert.InRange(report.OfDecodePath!.Mean, 0, Math.Max(from.Mean / 10, 1.5 * own.OfDecodePath!.Mean));
+        Assert.InRange(own.OfDecodePath!.Largest, 0, Rounding);
+        Assert.InRange(report.OfDecodePath!.Mean, 0, TileCode.IsSupported ? Rounding : from.Mean / 10);
     }
 
     private static async Task<double> PerplexityAsync(Llama llama)
