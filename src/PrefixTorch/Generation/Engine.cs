@@ -175,7 +175,7 @@ internal sealed class Engine : IDisposable
 
         _running.RemoveAll(run => run.IsDone);
 
-        // Few rows and many are different products: a step is of one kind. Decoding goes first, and a chunk of reading follows.
+        // Few rows and many are shared out otherwise: a step is of one kind. Decoding goes first, and a chunk of reading follows.
         List<(SequenceRun Run, int Count)> few = [], many = [];
         int fewRows = 0, manyRows = 0;
         foreach (SequenceRun run in _running)

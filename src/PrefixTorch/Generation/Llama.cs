@@ -83,13 +83,6 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         }
 
         _engine = new Engine(forward, _pool, config.VocabSize, options.PrefillChunk);
-        if (!tokenizer.IsCompleted)
-        {
-            // A short prompt needs no libtorch and a long one does. It comes while a large vocabulary does; not earlier, because nobody can start
-            // a thread while it is being loaded.
-            _ = Task.Run(LibTorch.EnsureLoaded);
-        }
-
         try
         {
             _tokenizer = tokenizer.GetAwaiter().GetResult();
