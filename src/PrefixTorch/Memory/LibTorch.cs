@@ -1,5 +1,8 @@
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Hashing;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Loader;
 using TorchSharp;
 
 namespace PrefixTorch.Memory;
@@ -36,6 +39,15 @@ internal static partial class LibTorch
     /// <returns>The file that serves as LibTorchSharp, or an empty string where TorchSharp's own search is left to find it.</returns>
     /// <exception cref="PrefixTorchException">The library can be neither loaded nor mended.</exception>
     public static string EnsureLoaded() => s_loaded.Value;
+
+    /// <summary>
+    /// Makes TorchSharp find the library that fits also where it is the first to be used: a program that brings tensors of its own needs no call of ours
+    /// before.
+    /// </summary>
+    [ModuleInitializer]
+    [SuppressMessage("Usage", "CA2255", Justification = "Nothing is loaded here; TorchSharp remembers a first search that failed, so this must come before.")]
+    internal static void HelpTorchSharp() => AssemblyLoadContext.Default.ResolvingUnmanagedDll += (_, name) =>
+        name == "LibTorchSharp" && EnsureLoaded() is { Length: > 0 } path ? NativeLibrary.Load(path) : 0;
 
     /// <summary>The file of that name that the loader would take, if any.</summary>
     internal static string? Find(string library)
