@@ -68,7 +68,9 @@ internal sealed class TorchOperations : IOperations<Tensor>
     public Tensor Norm(Tensor x, Vector weight)
     {
         Tensor wide = x.to(ScalarType.Float32);
-        Tensor scale = (wide.square().mean([-1], keepdim: true) + _config.RmsNormEps).rsqrt();
+
+        // Not square(): TorchSharp gives the native call a number that the garbage collector may take away before it is read.
+        Tensor scale = ((wide * wide).mean([-1], keepdim: true) + _config.RmsNormEps).rsqrt();
         return Weight(weight) * (wide * scale).to(_dtype);
     }
 
