@@ -105,7 +105,7 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
     where TElement : struct, IElement
     where TWeights : struct, IWeightRows
 {
-    private const int Line = 64;
+    private const int Line = Streams.Line;
 
     /// <summary>
     /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row; <paramref name="workspace"/> is as large as

@@ -97,7 +97,7 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     where TVector : struct
     where TCodes : struct, ICodes
 {
-    private const int Line = 64;
+    private const int Line = Streams.Line;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row. <paramref name="scales"/>: fp32 <c>[N]</c>.</summary>
     public static void Run(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)

@@ -204,13 +204,10 @@ internal sealed unsafe class KernelPool : IDisposable
     }
 
     /// <summary>The blocks of a thread, in a cache line of their own.</summary>
-    [StructLayout(LayoutKind.Explicit, Size = 128)]
+    [StructLayout(LayoutKind.Sequential, Size = 128)]
     private struct Range
     {
-        [FieldOffset(0)]
         public int Next;
-
-        [FieldOffset(4)]
         public int End;
     }
 }

@@ -76,18 +76,8 @@ internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
     {
         for (long row = 0; row < rows; row++)
         {
-            TVector scale = TVectors.Broadcast(scales[row]);
-            int i = 0;
-            for (; i + TVectors.Width <= width; i += TVectors.Width, to += TVectors.Width * TElement.Size)
-            {
-                TElement.Store<TVectors, TVector>(TVectors.Multiply(TVectors.LoadInt8(from + i), scale), to);
-            }
-
-            for (; i < width; i++, to += TElement.Size)
-            {
-                TElement.Store(from[i] * scales[row], to);
-            }
-
+            CodeWidening<TVectors, TVector>.Int8<TElement>(from, scales[row], width, to);
+            to += (long)width * TElement.Size;
             from += width;
         }
     }

@@ -80,7 +80,9 @@ internal static unsafe class QuantizeKernel
     // Zero is always among the values, as zero points are codes.
     private static (float Scale, float Minimum) BestLine(Weights32 weights)
     {
-        float low = MathF.Min(weights.Min(), 0), high = MathF.Max(weights.Max(), 0), bestError = float.PositiveInfinity;
+        (float low, float high) = weights.Range();
+        (low, high) = (MathF.Min(low, 0), MathF.Max(high, 0));
+        float bestError = float.PositiveInfinity;
         (float Scale, float Minimum) best = default;
         if (high - low == 0)
         {
@@ -135,29 +137,9 @@ internal static unsafe class QuantizeKernel
         private readonly Vector256<float> _c = c;
         private readonly Vector256<float> _d = d;
 
-        public float Min()
-        {
-            Vector256<float> least = Vector256.Min(Vector256.Min(_a, _b), Vector256.Min(_c, _d));
-            float min = least[0];
-            for (int i = 1; i < 8; i++)
-            {
-                min = MathF.Min(min, least[i]);
-            }
-
-            return min;
-        }
-
-        public float Max()
-        {
-            Vector256<float> most = Vector256.Max(Vector256.Max(_a, _b), Vector256.Max(_c, _d));
-            float max = most[0];
-            for (int i = 1; i < 8; i++)
-            {
-                max = MathF.Max(max, most[i]);
-            }
-
-            return max;
-        }
+        /// <summary>The largest weight, and the smallest as the largest of their negatives.</summary>
+        public (float Low, float High) Range() =>
+            (-Vectors256.Largest(-Vector256.Min(Vector256.Min(_a, _b), Vector256.Min(_c, _d))), Vectors256.Largest(Vector256.Max(Vector256.Max(_a, _b), Vector256.Max(_c, _d))));
 
         /// <summary>The squared error of the nearest codes of a line.</summary>
         public float Error(float scale, float minimum)

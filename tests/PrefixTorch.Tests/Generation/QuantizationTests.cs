@@ -33,7 +33,9 @@ public class QuantizationTests
         string folder = SmolLM.Folder();
         using Llama original = await Llama.LoadAsync(folder, cancellationToken: Cancellation);
         using Llama quantized = await Llama.LoadAsync(folder, new() { Quantization = quantization }, Cancellation);
-        await AssertNearAsync(quantized, original, tolerance);
+
+        // On less text int8's perplexity moves by more than half a percent, to either side.
+        await AssertNearAsync(quantized, original, tolerance, characters: 16000);
     }
 
     [Theory]
@@ -121,22 +123,22 @@ public class QuantizationTests
         Assert.Contains("int8", error.Message, StringComparison.Ordinal);
     }
 
-    // On text that the model has not seen.
-    private static async Task AssertNearAsync(Llama quantized, Llama original, double tolerance)
+    // On text that the model has not seen: so many characters of it, and some to compare decoding with reading on.
+    private static async Task AssertNearAsync(Llama quantized, Llama original, double tolerance, int characters = 4000)
     {
         string text = await File.ReadAllTextAsync(Repository.Fixture("text", "war-and-peace-end.txt"), Cancellation);
-        PerplexityReport report = await quantized.PerplexityAsync(quantized.Tokenizer.Encode(text[..4000]), new() { Reference = original, DecodePath = true }, cancellationToken: Cancellation);
+        PerplexityReport report = await quantized.PerplexityAsync(quantized.Tokenizer.Encode(text[..characters]), new() { Reference = original }, cancellationToken: Cancellation);
         Divergence from = report.FromReference!;
-
-        // On so short a text it may also be lower, by luck; how far the model is from the original, the divergence says.
-        Assert.InRange(report.Perplexity, from.Perplexity * (1 - 2 * tolerance), from.Perplexity * (1 + tolerance));
+        Assert.InRange(report.Perplexity, from.Perplexity * (1 - tolerance), from.Perplexity * (1 + tolerance));
         Assert.InRange(from.Mean, 1e-7, tolerance * 4);
         Assert.InRange(from.Largest, from.Mean, double.PositiveInfinity);
 
         // Decoding is the same model as reading; where the processor multiplies bf16, and of floats always, to the bit.
-        PerplexityReport own = await original.PerplexityAsync(original.Tokenizer.Encode(text[..4000]), new() { DecodePath = true }, cancellationToken: Cancellation);
-        Assert.InRange(own.OfDecodePath!.Largest, 0, Rounding);
-        Assert.InRange(report.OfDecodePath!.Mean, 0, TileCode.IsSupported ? Rounding : from.Mean / 10);
+        Assert.InRange((await DecodingAsync(original)).Largest, 0, Rounding);
+        Assert.InRange((await DecodingAsync(quantized)).Mean, 0, TileCode.IsSupported ? Rounding : from.Mean / 10);
+
+        async Task<Divergence> DecodingAsync(Llama llama) =>
+            (await llama.PerplexityAsync(llama.Tokenizer.Encode(text[..4000]), new() { DecodePath = true }, cancellationToken: Cancellation)).OfDecodePath!;
     }
 
     private static async Task<double> PerplexityAsync(Llama llama)

@@ -20,7 +20,7 @@ internal static class TileEmitter
     /// <summary>Rows of a tile at most: 24 sums, four weights and an activation fit 32 registers.</summary>
     public const int MaxRows = 6;
 
-    private const int Line = 64;
+    private const int Line = Streams.Line;
     private const int Scratch = MaxRows * Outputs;
     private const int Mask = 28;
     private const int Offset = 29;

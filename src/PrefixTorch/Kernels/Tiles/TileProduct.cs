@@ -32,7 +32,7 @@ internal static unsafe class TileProduct
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
     public static void Run(TileWeights w, float* bias, int first, int end, ushort* x, long xPitch, int rows, float* y, int yStride)
     {
-        bool isMany = rows >= ManyRows, isWidened = isMany && w.Source != TileSource.BFloat16;
+        bool isMany = rows >= ManyRows;
         int whole = first + ((end - first) / TileEmitter.Outputs * TileEmitter.Outputs);
 
         // The outputs' scales come from memory too, and are not met before the end.
@@ -45,18 +45,18 @@ internal static unsafe class TileProduct
         {
             Few(w, first, whole - first, x, xPitch, rows, y + first, yStride);
         }
-
-        int outputs = isWidened ? WidenedOutputs : ManyOutputs;
-        for (int n = first; n < whole && isMany; n += outputs)
+        else if (w.Source == TileSource.BFloat16)
         {
-            int count = Math.Min(outputs, whole - n);
-            if (isWidened)
+            for (int n = first; n < whole; n += ManyOutputs)
             {
-                Widened(w, n, count, x, xPitch, rows, y + n, yStride);
+                Many(w, n, Math.Min(ManyOutputs, whole - n), x, xPitch, rows, y + n, yStride);
             }
-            else
+        }
+        else
+        {
+            for (int n = first; n < whole; n += WidenedOutputs)
             {
-                Many(w, n, count, x, xPitch, rows, y + n, yStride);
+                Widened(w, n, Math.Min(WidenedOutputs, whole - n), x, xPitch, rows, y + n, yStride);
             }
         }
 

@@ -34,6 +34,9 @@ internal sealed class AttentionPlan
     /// <summary>Partial results of one head, all rows together.</summary>
     public int Partials => FirstPartial.Length == 0 ? 0 : FirstPartial[^1] + BlocksOfRow[^1];
 
+    /// <summary>How many blocks a row at a position attends to.</summary>
+    public static int BlocksAt(int position) => position / BlockSize + 1;
+
     /// <summary>Plans a step.</summary>
     public static AttentionPlan For(Step step)
     {
@@ -43,7 +46,7 @@ internal sealed class AttentionPlan
         for (int row = 0; row < step.Rows; row++)
         {
             firstPartial[row] = partials;
-            blocksOfRow[row] = step.Positions[row] / BlockSize + 1;
+            blocksOfRow[row] = BlocksAt(step.Positions[row]);
             partials += blocksOfRow[row];
         }
 

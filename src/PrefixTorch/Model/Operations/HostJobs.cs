@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Tiles;
@@ -154,58 +152,6 @@ internal sealed unsafe partial class HostOperations
 
                 ops._kernels.Rotate(dtype, key + head * headBytes, cos, sin, headDim, 1, stored, buffer.Keys(layer, head, slot));
                 ops._kernels.Convert(dtype, value + head * headBytes, stored, buffer.Values(layer, head, slot), headDim);
-            }
-        }
-    }
-
-    /// <summary>One block of keys of one head, for every row that shares it and every query of the head's group.</summary>
-    private readonly struct AttentionJob(HostOperations ops, AttentionPlan plan, HostRows queryKeyValue, int layer, float* partials) : IBlockJob
-    {
-        [SkipLocalsInit]
-        public void Run(int item)
-        {
-            AttentionPlan.Block block = plan.Blocks[item / ops.KvHeads];
-            int kvHead = item % ops.KvHeads, groups = ops.Heads / ops.KvHeads, stride = ops.HeadDim + 2, count = 0;
-            KeyValueRun* runs = stackalloc KeyValueRun[block.Pieces.Length];
-            for (int i = 0; i < block.Pieces.Length; i++)
-            {
-                runs[i] = block.Pieces[i].Run(layer, kvHead);
-            }
-
-            DType dtype = block.Pieces[0].Buffer.Layout.DType;
-            AttentionQuery* queries = stackalloc AttentionQuery[AttentionQuery.Most];
-            foreach ((int row, int limit) in CollectionsMarshal.AsSpan(block.Rows))
-            {
-                float* query = (float*)queryKeyValue.Row(row);
-                float* partial = partials + ((long)plan.FirstPartial[row] * ops.Heads + block.Index) * stride;
-                for (int head = kvHead * groups; head < (kvHead + 1) * groups; head++)
-                {
-                    if (count == AttentionQuery.Most)
-                    {
-                        ops._kernels.AttentionPartials(dtype, runs, queries, count, ops.HeadDim);
-                        count = 0;
-                    }
-
-                    queries[count++] = new() { Values = query + (long)head * ops.HeadDim, Partial = partial + (long)head * plan.BlocksOfRow[row] * stride, Limit = limit };
-                }
-            }
-
-            ops._kernels.AttentionPartials(dtype, runs, queries, count, ops.HeadDim);
-        }
-    }
-
-    /// <summary>One row: its blocks merged, head by head.</summary>
-    private readonly struct MergeJob(HostOperations ops, AttentionPlan plan, float* partials, HostRows output) : IBlockJob
-    {
-        public void Run(int row)
-        {
-            int stride = ops.HeadDim + 2, blocks = plan.BlocksOfRow[row];
-            float* first = partials + (long)plan.FirstPartial[row] * ops.Heads * stride;
-            float* merged = stackalloc float[ops.HeadDim];
-            for (int head = 0; head < ops.Heads; head++)
-            {
-                ops._kernels.AttentionMerge(first + (long)head * blocks * stride, stride, blocks, ops.HeadDim, merged);
-                ops._kernels.Convert(DType.Float32, (byte*)merged, output.DType, output.Row(row) + (long)head * ops.HeadDim * output.DType.Size(), ops.HeadDim);
             }
         }
     }

@@ -114,17 +114,15 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     public HostRows Attend(HostRows queryKeyValue, int layer)
     {
         HostRows output = _arena.TakeRows(_rowDType, _step!.Rows, Heads * HeadDim);
-        if (_plan is not AttentionPlan plan)
+        if (_plan is AttentionPlan plan)
         {
-            return AttendByRows(_tiles, queryKeyValue, layer, output);
+            AttendByBlocks(plan, queryKeyValue, layer, output);
+        }
+        else
+        {
+            AttendByRows(_tiles, queryKeyValue, layer, output);
         }
 
-        long stride = HeadDim + 2;
-        float* partials = (float*)_arena.Take(plan.Partials * Heads * stride * sizeof(float));
-        var job = new AttentionJob(this, plan, queryKeyValue, layer, partials);
-        _pool.Run(plan.Blocks.Count * KvHeads, ref job);
-        var merge = new MergeJob(this, plan, partials, output);
-        ForRows(_step.Rows, ref merge);
         return output;
     }
 
