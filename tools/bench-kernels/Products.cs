@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using PrefixTorch.Model;
 using PrefixTorch.Model.Operations;
@@ -9,8 +10,6 @@ namespace PrefixTorch.KernelBenchmark;
 /// <summary>Products as a model runs them: a matrix of the feed-forward, shared out over the threads.</summary>
 public unsafe class Products : KernelBenchmark
 {
-    private const int StepOfFewRows = 16;
-
     private KernelPool? _pool;
     private Arena? _arena;
     private WeightMatrix? _matrix;
@@ -73,23 +72,25 @@ public unsafe class Products : KernelBenchmark
     public void Product()
     {
         (int Block, long Offset) mark = _arena!.Mark();
-        bool isCoded = Format != WeightFormat.Float && Rows <= StepOfFewRows, isBlocked = !isCoded && Rows > Kernels.StreamedRows;
-        CodedRows coded = isCoded ? new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns, Format == WeightFormat.Int4)), Rows, Columns, Format == WeightFormat.Int4) : default;
-        for (int row = 0; row < coded.Rows; row++)
+        var job = new Job { Kernels = Kernels, Matrix = _matrix!, X = (byte*)_x, Y = _y, Rows = Rows, UsesTiles = UsesTiles };
+        if (Format != WeightFormat.Float)
         {
-            Kernels.EncodeActivations(_x + ((long)row * Columns), Columns, Format == WeightFormat.Int4, coded, row);
+            job.Coded = new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns)), Rows, Columns);
+            for (int row = 0; row < Rows; row++)
+            {
+                Kernels.EncodeActivations(DType.Float32, (byte*)(_x + ((long)row * Columns)), Columns, Format == WeightFormat.Int4, job.Coded.Row(row));
+            }
+        }
+        else if (UsesTiles)
+        {
+            job.X = _arena.Take((long)Rows * Columns * sizeof(ushort));
+            Kernels.Convert(DType.Float32, (byte*)_x, DType.BFloat16, job.X, (long)Rows * Columns);
+        }
+        else if (Rows > Kernels.StreamedRows)
+        {
+            job.Workspaces = Workspaces.Take(_arena, _pool!.Threads, ProductShape.Of(Rows).WorkspaceBytes);
         }
 
-        var job = new Job
-        {
-            Kernels = Kernels,
-            Matrix = _matrix!,
-            X = _x,
-            Y = _y,
-            Rows = Rows,
-            Coded = coded,
-            Workspaces = isBlocked ? Workspaces.Take(_arena, _pool!.Threads, ProductShape.Of(Rows).WorkspaceBytes) : default,
-        };
         _pool!.Run((Outputs + Job.OutputsPerBlock - 1) / Job.OutputsPerBlock, ref job);
         _arena.Reset(mark);
     }
@@ -97,35 +98,44 @@ public unsafe class Products : KernelBenchmark
     internal override Work WorkOf(string benchmark) =>
         new(_matrix!.ByteCount, 2.0 * Rows * Outputs * Columns);
 
+    // As a model chooses.
+    private bool UsesTiles => Kernels.Isa == PrefixTorch.Kernels.Isa.Avx512 && (Format != WeightFormat.Float || DType == DType.BFloat16) && TileCode.Supports(_matrix!.TileSource);
+
     private struct Job : IBlockJob
     {
         public const int OutputsPerBlock = 48;
 
         public KernelSet Kernels;
         public WeightMatrix Matrix;
-        public float* X;
+        public byte* X;
         public float* Y;
         public int Rows;
+        public bool UsesTiles;
         public CodedRows Coded;
         public Workspaces Workspaces;
 
         public readonly void Run(int block)
         {
             int first = block * OutputsPerBlock, end = Math.Min(Matrix.Rows, first + OutputsPerBlock);
-            if (Coded.Rows > 0)
+            if (UsesTiles)
+            {
+                byte* rows = Coded.Rows > 0 ? Coded.Row(0) : X;
+                long pitch = Coded.Rows > 0 ? Coded.Pitch : (long)Matrix.Columns * sizeof(ushort);
+                TileProduct.Run(Matrix.Tiles, null, first, end, rows, pitch, Rows, Y, Matrix.Rows);
+            }
+            else if (Coded.Rows > 0)
             {
                 Matrix.Multiply(Kernels, null, first, end, Coded, Y, Matrix.Rows);
             }
             else if (Workspaces.Exist)
             {
                 byte* workspace = Workspaces.Enter(out int index);
-                Matrix.Multiply(Kernels, null, first, end, X, Matrix.Columns, Rows, Y, Matrix.Rows, workspace);
+                Matrix.Multiply(Kernels, null, first, end, (float*)X, Matrix.Columns, Rows, Y, Matrix.Rows, workspace);
                 Workspaces.Leave(index);
             }
             else
             {
-                // A product of floats for few rows.
-                Kernels.Linear(Matrix.DType, Matrix.Data, null, Matrix.Columns, first, end, X, Matrix.Columns, Rows, Y, Matrix.Rows);
+                Matrix.Multiply(Kernels, null, first, end, (float*)X, Matrix.Columns, Rows, Y, Matrix.Rows);
             }
         }
     }

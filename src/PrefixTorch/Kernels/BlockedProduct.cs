@@ -32,63 +32,10 @@ internal readonly record struct ProductShape
     public int Columns { get; }
 
     /// <summary>Memory that one thread needs meanwhile.</summary>
-    public long WorkspaceBytes => sizeof(float) * (((long)(Group + Outputs) * Columns) + ((long)Group / Outputs * Tiles * Rows * Outputs * Vector512<float>.Count));
+    public long WorkspaceBytes => sizeof(float) * (((long)Group * Columns) + ((long)Group / Outputs * Tiles * Rows * Outputs * Vector512<float>.Count));
 
     /// <summary>The shape for a number of rows.</summary>
     public static ProductShape Of(int rows) => rows <= FewRows ? new(rows, 6, 512) : new(rows, 48, 1024);
-}
-
-/// <summary>A matrix as the tiles of <see cref="BlockedProduct{TVectors, TVector, TElement, TWeights}"/> read it first: as floats of some kind.</summary>
-internal unsafe interface IWeightRows
-{
-    /// <summary>Where columns <paramref name="k"/> … of a row lie in memory.</summary>
-    byte* Stored(int row, int k);
-
-    /// <summary>How many bytes that many columns are there.</summary>
-    long Bytes(int count);
-
-    /// <summary>The same columns as floats, in place, or made in <paramref name="scratch"/>.</summary>
-    byte* Floats(int row, int k, int count, float* scratch);
-}
-
-/// <summary>Floats as they are stored, <c>[N, K]</c>.</summary>
-internal readonly unsafe struct FloatRows<TElement>(byte* data, int columns) : IWeightRows
-    where TElement : struct, IElement
-{
-    public byte* Stored(int row, int k) => data + ((long)row * columns + k) * TElement.Size;
-
-    public long Bytes(int count) => (long)count * TElement.Size;
-
-    public byte* Floats(int row, int k, int count, float* scratch) => Stored(row, k);
-}
-
-/// <summary>Codes, as <see cref="CodeFormat"/> lays them.</summary>
-internal readonly unsafe struct CodedWeights<TVectors, TVector, TCodes>(byte* codes, float* scales, int columns) : IWeightRows
-    where TVectors : struct, IVectors<TVector>
-    where TVector : struct
-    where TCodes : struct, ICodes
-{
-    // Blocks of columns are whole blocks of codes.
-    public byte* Stored(int row, int k) => codes + ((long)row * BlocksOf(columns) + k / TCodes.Block) * TCodes.BlockBytes;
-
-    public long Bytes(int count) => (long)BlocksOf(count) * TCodes.BlockBytes;
-
-    public byte* Floats(int row, int k, int count, float* scratch)
-    {
-        byte* from = Stored(row, k);
-        if (typeof(TCodes) == typeof(Int4Codes))
-        {
-            CodeWidening<TVectors, TVector>.Int4<Float32Element>(from, scales[row], count, (byte*)scratch);
-        }
-        else
-        {
-            CodeWidening<TVectors, TVector>.Int8<Float32Element>((sbyte*)from, scales[row], count, (byte*)scratch);
-        }
-
-        return (byte*)scratch;
-    }
-
-    private static int BlocksOf(int count) => (count + TCodes.Block - 1) / TCodes.Block;
 }
 
 /// <summary>
@@ -99,11 +46,10 @@ internal readonly unsafe struct CodedWeights<TVectors, TVector, TCodes>(byte* co
 /// memory between blocks of columns: every element of <c>y</c> is the chain that <see cref="LinearKernel{TVectors, TVector, TElement}"/> computes, bit for
 /// bit, however many rows there are and however the matrix is cut.
 /// </remarks>
-internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeights>
+internal static unsafe class BlockedProduct<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
     where TElement : struct, IElement
-    where TWeights : struct, IWeightRows
 {
     private const int Line = Streams.Line;
 
@@ -112,10 +58,11 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
     /// <see cref="ProductShape.WorkspaceBytes"/> says, aligned, undefined.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Run(TWeights weights, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+    public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
     {
         ProductShape shape = ProductShape.Of(rows);
-        float* panels = (float*)workspace, scratch = panels + shape.Group * shape.Columns, sums = scratch + ProductShape.Outputs * shape.Columns;
+        float* panels = (float*)workspace, sums = panels + shape.Group * shape.Columns;
+        long pitch = (long)columns * TElement.Size;
         Tile tile = default;
         tile.XStride = xStride;
         tile.YStride = yStride;
@@ -130,7 +77,7 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
 
                 // Every tile asks for its share of the weights that stand in its place next, so that memory works while the tiles are computed.
                 (int ahead, int nextK) = tile.IsLast ? (shape.Group, 0) : (0, k + shape.Columns);
-                long bytes = weights.Bytes(Math.Min(shape.Columns, columns - nextK)), share = (bytes / Line + shape.Tiles - 1) / shape.Tiles * Line, asked = 0;
+                long bytes = (long)Math.Min(shape.Columns, columns - nextK) * TElement.Size, share = (bytes / Line + shape.Tiles - 1) / shape.Tiles * Line, asked = 0;
                 for (int row = 0; row < rows; row += ProductShape.Rows, asked += share)
                 {
                     tile.Rows = Math.Min(ProductShape.Rows, rows - row);
@@ -144,15 +91,14 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement, TWeight
                         tile.Y = y + (long)row * yStride + n;
                         if (n + ahead + ProductShape.Outputs <= end)
                         {
-                            Prefetch(weights.Stored(n + ahead, nextK), weights.Stored(n + ahead + 1, nextK), weights.Stored(n + ahead + 2, nextK), asked, Math.Min(bytes, asked + share));
+                            byte* next = weight + ((n + ahead) * pitch) + ((long)nextK * TElement.Size);
+                            Prefetch(next, next + pitch, next + (2 * pitch), asked, Math.Min(bytes, asked + share));
                         }
 
                         if (row == 0)
                         {
-                            byte* w0 = weights.Floats(n, k, tile.Count, scratch);
-                            byte* w1 = weights.Floats(n + Math.Min(1, tile.Outputs - 1), k, tile.Count, scratch + shape.Columns);
-                            byte* w2 = weights.Floats(n + tile.Outputs - 1, k, tile.Count, scratch + 2 * shape.Columns);
-                            Multiply<FirstRows>(tile, w0, w1, w2);
+                            byte* w = weight + (n * pitch) + ((long)k * TElement.Size);
+                            Multiply<FirstRows>(tile, w, w + (Math.Min(1, tile.Outputs - 1) * pitch), w + ((tile.Outputs - 1) * pitch));
                         }
                         else
                         {

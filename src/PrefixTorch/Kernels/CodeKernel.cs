@@ -2,28 +2,33 @@ using System.Runtime.CompilerServices;
 
 namespace PrefixTorch.Kernels;
 
-/// <summary>What tells int8 from int4 in the loop that both share.</summary>
+/// <summary>What tells int8 from int4 in the loops that both share.</summary>
 internal unsafe interface ICodes
 {
-    /// <summary>Weights of a block.</summary>
+    /// <summary>Weights of a row's block; the last one of a row may be shorter.</summary>
     static abstract int Block { get; }
 
-    /// <summary>Bytes of a block.</summary>
+    /// <summary>Bytes of a whole block.</summary>
     static abstract int BlockBytes { get; }
 
-    /// <summary>Of a block: how often four registers of values are met.</summary>
-    static abstract int Quarters { get; }
+    /// <summary>Bytes of a row.</summary>
+    static abstract long Pitch(int columns);
 
-    /// <summary>
-    /// The register of codes that meets register <paramref name="part"/> of the four of <paramref name="quarter"/>, and of it the part
-    /// that begins at byte <paramref name="at"/> of 64.
-    /// </summary>
-    static abstract TVector Load<TVectors, TVector>(byte* block, int quarter, int part, int at)
+    /// <summary>How many runs of two registers of values a block meets, when so many columns are left.</summary>
+    static abstract int Runs(int columns);
+
+    /// <summary>Of the codes that meet the first or second register of a run, the part that begins at byte <paramref name="at"/> of 64.</summary>
+    static abstract TVector Load<TVectors, TVector>(byte* block, int run, bool second, int at)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
 
-    /// <summary><paramref name="sum"/> and what a block gives, whose integer products are <paramref name="dot"/>, but for the row's scale.</summary>
-    static abstract TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, int at, float scale, float* sums)
+    /// <summary>Adds to <paramref name="dot"/> the products of codes and values, exact in integers.</summary>
+    static abstract TVector Dot<TVectors, TVector>(TVector dot, TVector codes, TVector values)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct;
+
+    /// <summary><paramref name="sum"/> and what a block gives, but for the row's scale: its products are <paramref name="dot"/>, and <paramref name="x"/> is the activations' block.</summary>
+    static abstract TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, byte* x, int at)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
 }
@@ -31,66 +36,75 @@ internal unsafe interface ICodes
 /// <summary>Signed bytes in order.</summary>
 internal unsafe struct Int8Codes : ICodes
 {
-    public static int Block => CodeFormat.Int8Block;
+    public static int Block => CodedRows.Block;
 
-    public static int BlockBytes => CodeFormat.Int8Block;
+    public static int BlockBytes => CodedRows.Block;
 
-    public static int Quarters => 1;
+    public static long Pitch(int columns) => CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block;
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TVectors, TVector>(byte* block, int quarter, int part, int at)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => TVectors.LoadInt8AsInt16((sbyte*)block + (part * 32) + (at / 2));
+    public static int Runs(int columns) => Math.Min(CodedRows.Block / CodeFormat.Int8Block, CodeFormat.Int8Blocks(columns));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, int at, float scale, float* sums)
+    public static TVector Load<TVectors, TVector>(byte* block, int run, bool second, int at)
         where TVectors : struct, IVectors<TVector>
-        where TVector : struct => TVectors.MultiplyAdd(TVectors.ToFloat(dot), TVectors.Broadcast(scale), sum);
+        where TVector : struct => TVectors.Load((float*)(block + (run * CodeFormat.Int8Block) + (second ? Streams.Line : 0) + at));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Dot<TVectors, TVector>(TVector dot, TVector codes, TVector values)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.DotInt8(dot, codes, values);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, byte* x, int at)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.MultiplyAdd(TVectors.ToFloat(dot), TVectors.Load((float*)(x + at)), sum);
 }
 
-/// <summary>Four bits, four codes to a sixteen-bit lane, and a group to a lane.</summary>
+/// <summary>Four bits, and a group to a lane.</summary>
 internal unsafe struct Int4Codes : ICodes
 {
+    // Two sixteen-bit lanes of what a step has parts that zero points count.
+    private const int Parts = CodeFormat.ZeroParts * 0x10001;
+
     public static int Block => CodeFormat.Int4Block;
 
     public static int BlockBytes => CodeFormat.Int4BlockBytes;
 
-    public static int Quarters => 4;
+    public static long Pitch(int columns) => CodeFormat.Int4Blocks(columns) * CodeFormat.Int4BlockBytes;
+
+    public static int Runs(int columns) => CodeFormat.Int4Block / 2 / Streams.Line;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TVectors, TVector>(byte* block, int quarter, int part, int at)
+    public static TVector Load<TVectors, TVector>(byte* block, int run, bool second, int at)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct
     {
-        TVector bits = TVectors.Load((float*)(block + CodeFormat.Int4Header + (quarter * 64) + at));
-        return part switch
-        {
-            0 => TVectors.Nibble(bits, 0),
-            1 => TVectors.Nibble(bits, 4),
-            2 => TVectors.Nibble(bits, 8),
-            _ => TVectors.Nibble(bits, 12),
-        };
+        TVector bytes = TVectors.Load((float*)(block + CodeFormat.Int4Header + (run * Streams.Line) + at));
+        return second ? TVectors.HighNibbles(bytes) : TVectors.LowNibbles(bytes);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, int at, float scale, float* sums)
+    public static TVector Dot<TVectors, TVector>(TVector dot, TVector codes, TVector values)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => TVectors.DotNibbles(dot, codes, values);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Add<TVectors, TVector>(TVector sum, TVector dot, byte* block, byte* x, int at)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct
     {
         byte* lanes = block + (at / sizeof(float));
-        TVector u = TVectors.LoadUInt8(lanes), zero = TVectors.LoadUInt8(lanes + CodeFormat.Groups);
-        TVector product = TVectors.MultiplyAdd(zero, TVectors.Load(sums + (at / sizeof(float))), TVectors.ToFloat(dot));
-        return TVectors.MultiplyAdd(product, TVectors.Multiply(TVectors.Multiply(u, u), TVectors.Broadcast(scale)), sum);
+        TVector zero = TVectors.Broadcast(0), parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts)), u = TVectors.LoadUInt8(lanes);
+        TVector corrections = TVectors.Load((float*)(x + CodedRows.CorrectionsAt + at));
+        TVector whole = TVectors.DotInt16(TVectors.DotInt16(zero, dot, parts), TVectors.LoadUInt8AsInt32(lanes + CodeFormat.Groups), corrections);
+        return TVectors.MultiplyAdd(TVectors.Multiply(TVectors.ToFloat(whole), TVectors.Load((float*)(x + at))), TVectors.Multiply(u, u), sum);
     }
 }
 
-/// <summary>
-/// <c>y = x Wᵀ + b</c> for few rows and quantized weights: sixteen-bit activations meet codes in integer arithmetic, exact within a block, and blocks
-/// are added up in fp32.
-/// </summary>
+/// <summary><c>y = x Wᵀ + b</c> for quantized weights and any number of rows: exact in integers within a lane of a block, and blocks are added up in fp32.</summary>
 /// <remarks>
-/// Integer products take a third of the instructions of widening every weight to a float, which a core would not finish at the speed of
-/// its memory. As in <see cref="LinearKernel{TVectors, TVector, TElement}"/> a row gives the same bits alone and in a batch.
+/// Codes are read as they are, also by many rows: a group of outputs' codes stays in the second cache level while all rows pass. An element of y gives the
+/// same bits whatever rows and outputs are computed with it.
 /// </remarks>
 internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     where TVectors : struct, IVectors<TVector>
@@ -98,186 +112,178 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     where TCodes : struct, ICodes
 {
     private const int Line = Streams.Line;
+    private const int TileRows = 4;
+
+    // Outputs whose codes meet all rows before the next ones' do.
+    private const int Group = 32;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row. <paramref name="scales"/>: fp32 <c>[N]</c>.</summary>
     public static void Run(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
     {
-        long pitch = (long)x.Blocks * TCodes.BlockBytes;
-        for (int n = first; n < end; n += 4)
+        long pitch = TCodes.Pitch(x.Columns);
+        for (int group = first; group < end; group += Group)
         {
-            // The last four overlap the ones before, which then get the same bits again; a matrix of fewer than four goes one by one.
-            int at = Math.Max(first, Math.Min(n, end - 4)), count = Math.Min(4, end - at);
-            byte* w = codes + at * pitch;
-            float* b = bias is null ? null : bias + at;
-            int r = 0;
-            if (count == 4)
+            int groupEnd = Math.Min(end, group + Group), r = 0;
+            for (; r + TileRows <= x.Rows; r += TileRows)
             {
-                for (; r + 4 <= x.Rows; r += 4)
+                for (int n = group; n < groupEnd; n += 2)
                 {
-                    FourByFour(w, pitch, scales + at, b, x, r, y + (long)r * yStride + at, yStride);
-                }
-
-                for (; r < x.Rows; r++)
-                {
-                    OneByFour(w, pitch, scales + at, b, x, r, y + (long)r * yStride + at);
+                    FourByTwo(codes + (n * pitch), pitch, n + 1 < groupEnd ? 1 : 0, x, r, y + ((long)r * yStride) + n, yStride);
                 }
             }
-            else
+
+            for (; r < x.Rows; r++)
             {
-                for (; r < x.Rows; r++)
+                // The last four overlap the ones before, which then get the same bits again; fewer than four are one row again and again.
+                for (int n = group; n < groupEnd; n += 4)
                 {
-                    for (int i = 0; i < count; i++)
-                    {
-                        One(w + i * pitch, scales + at, i, b, x, r, y + (long)r * yStride + at);
-                    }
+                    int at = Math.Max(group, Math.Min(n, groupEnd - 4)), last = groupEnd - 1 - at;
+                    OneByFour(codes + (at * pitch), pitch, last, x, r, y + ((long)r * yStride) + at);
                 }
+            }
+        }
+
+        for (int r = 0; r < x.Rows; r++, y += yStride)
+        {
+            for (int n = first; n < end; n++)
+            {
+                float sum = y[n] * scales[n];
+                y[n] = bias is null ? sum : sum + bias[n];
             }
         }
     }
 
+    // One row and the four outputs from here on to the last one.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void One(byte* w, float* scales, int output, float* bias, CodedRows x, int row, float* y)
+    private static void OneByFour(byte* w, long pitch, int last, CodedRows x, int row, float* y)
     {
-        short* v = x.Values(row);
-        float* e = x.Scales(row), sums = x.Sums(row);
-        TVector s = TVectors.Broadcast(0);
-        for (int block = 0; block < x.Blocks; block++)
-        {
-            for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
-            {
-                TVector dot = TVectors.Broadcast(0);
-                for (int quarter = 0; quarter < TCodes.Quarters; quarter++)
-                {
-                    dot = Dot(dot, w, quarter, at, v);
-                }
-
-                s = TCodes.Add<TVectors, TVector>(s, dot, w, at, e[block], sums);
-            }
-
-            w += TCodes.BlockBytes;
-            v += TCodes.Block;
-            sums += CodeFormat.Groups;
-        }
-
-        Finish(y, TVectors.Sum(s), scales, output, bias);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneByFour(byte* w, long pitch, float* scales, float* bias, CodedRows x, int row, float* y)
-    {
-        byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
+        int second = Math.Min(1, last), third = Math.Min(2, last), fourth = Math.Min(3, last);
+        byte* w0 = w, w1 = w + (second * pitch), w2 = w + (third * pitch), w3 = w + (fourth * pitch), v = x.Row(row);
         long ahead = Streams.Ahead(pitch);
-        short* v = x.Values(row);
-        float* e = x.Scales(row), sums = x.Sums(row);
         TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-        for (int block = 0; block < x.Blocks; block++)
+        for (int columns = x.Columns; columns > 0; columns -= TCodes.Block)
         {
+            int runs = TCodes.Runs(columns);
             Streams.Prefetch<TCodes>(w0, w1, w2, w3, ahead);
             for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
             {
                 TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;
-                for (int quarter = 0; quarter < TCodes.Quarters; quarter++)
+                byte* values = v + CodedRows.ValuesAt + at;
+                for (int run = 0; run < runs; run++, values += 2 * Line)
                 {
-                    d0 = Dot(d0, w0, quarter, at, v);
-                    d1 = Dot(d1, w1, quarter, at, v);
-                    d2 = Dot(d2, w2, quarter, at, v);
-                    d3 = Dot(d3, w3, quarter, at, v);
+                    TVector first = TVectors.Load((float*)values), next = TVectors.Load((float*)(values + Line));
+                    d0 = Dot(Dot(d0, w0, run, false, at, first), w0, run, true, at, next);
+                    d1 = Dot(Dot(d1, w1, run, false, at, first), w1, run, true, at, next);
+                    d2 = Dot(Dot(d2, w2, run, false, at, first), w2, run, true, at, next);
+                    d3 = Dot(Dot(d3, w3, run, false, at, first), w3, run, true, at, next);
                 }
 
-                s0 = TCodes.Add<TVectors, TVector>(s0, d0, w0, at, e[block], sums);
-                s1 = TCodes.Add<TVectors, TVector>(s1, d1, w1, at, e[block], sums);
-                s2 = TCodes.Add<TVectors, TVector>(s2, d2, w2, at, e[block], sums);
-                s3 = TCodes.Add<TVectors, TVector>(s3, d3, w3, at, e[block], sums);
+                s0 = TCodes.Add<TVectors, TVector>(s0, d0, w0, v, at);
+                s1 = TCodes.Add<TVectors, TVector>(s1, d1, w1, v, at);
+                s2 = TCodes.Add<TVectors, TVector>(s2, d2, w2, v, at);
+                s3 = TCodes.Add<TVectors, TVector>(s3, d3, w3, v, at);
             }
 
             w0 += TCodes.BlockBytes;
             w1 += TCodes.BlockBytes;
             w2 += TCodes.BlockBytes;
             w3 += TCodes.BlockBytes;
-            v += TCodes.Block;
-            sums += CodeFormat.Groups;
+            v += CodedRows.BlockBytes;
         }
 
-        Finish(y, TVectors.Sum(s0), scales, 0, bias);
-        Finish(y, TVectors.Sum(s1), scales, 1, bias);
-        Finish(y, TVectors.Sum(s2), scales, 2, bias);
-        Finish(y, TVectors.Sum(s3), scales, 3, bias);
+        y[0] = TVectors.Sum(s0);
+        y[second] = TVectors.Sum(s1);
+        y[third] = TVectors.Sum(s2);
+        y[fourth] = TVectors.Sum(s3);
     }
 
+    // Four rows and two outputs, the second one so many after the first.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FourByFour(byte* w, long pitch, float* scales, float* bias, CodedRows x, int row, float* y, int yStride)
+    [SkipLocalsInit]
+    private static void FourByTwo(byte* w, long pitch, int second, CodedRows x, int row, float* y, int yStride)
     {
-        long ahead = Streams.Ahead(pitch);
+        // Sixteen registers hold the products of a block, and not the sums over blocks too.
+        float* sums = stackalloc float[8 * Line / sizeof(float)];
+        byte* w0 = w, w1 = w + (second * pitch), v = x.Row(row);
+        long vPitch = x.Pitch, ahead = row == 0 ? Streams.Ahead(pitch) : 0;
         TVector zero = TVectors.Broadcast(0);
-        for (int output = 0; output < 4; output++)
+        for (int i = 0; i < 8; i++)
         {
-            byte* w0 = w + output * pitch;
-            short* v0 = x.Values(row), v1 = x.Values(row + 1), v2 = x.Values(row + 2), v3 = x.Values(row + 3);
-            float* e0 = x.Scales(row), e1 = x.Scales(row + 1), e2 = x.Scales(row + 2), e3 = x.Scales(row + 3);
-            float* c0 = x.Sums(row), c1 = x.Sums(row + 1), c2 = x.Sums(row + 2), c3 = x.Sums(row + 3);
-            TVector s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-            for (int block = 0; block < x.Blocks; block++)
+            TVectors.Store(zero, sums + (i * TVectors.Width));
+        }
+
+        for (int columns = x.Columns; columns > 0; columns -= TCodes.Block)
+        {
+            int runs = TCodes.Runs(columns);
+            if (ahead != 0)
             {
                 Streams.Prefetch<TCodes>(w0, ahead);
-                for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
-                {
-                    TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;
-                    for (int quarter = 0; quarter < TCodes.Quarters; quarter++)
-                    {
-                        TVector q0 = TCodes.Load<TVectors, TVector>(w0, quarter, 0, at), q1 = TCodes.Load<TVectors, TVector>(w0, quarter, 1, at);
-                        TVector q2 = TCodes.Load<TVectors, TVector>(w0, quarter, 2, at), q3 = TCodes.Load<TVectors, TVector>(w0, quarter, 3, at);
-                        d0 = Dot(d0, q0, q1, q2, q3, quarter, at, v0);
-                        d1 = Dot(d1, q0, q1, q2, q3, quarter, at, v1);
-                        d2 = Dot(d2, q0, q1, q2, q3, quarter, at, v2);
-                        d3 = Dot(d3, q0, q1, q2, q3, quarter, at, v3);
-                    }
-
-                    s0 = TCodes.Add<TVectors, TVector>(s0, d0, w0, at, e0[block], c0);
-                    s1 = TCodes.Add<TVectors, TVector>(s1, d1, w0, at, e1[block], c1);
-                    s2 = TCodes.Add<TVectors, TVector>(s2, d2, w0, at, e2[block], c2);
-                    s3 = TCodes.Add<TVectors, TVector>(s3, d3, w0, at, e3[block], c3);
-                }
-
-                w0 += TCodes.BlockBytes;
-                v0 += TCodes.Block;
-                v1 += TCodes.Block;
-                v2 += TCodes.Block;
-                v3 += TCodes.Block;
-                c0 += CodeFormat.Groups;
-                c1 += CodeFormat.Groups;
-                c2 += CodeFormat.Groups;
-                c3 += CodeFormat.Groups;
+                Streams.Prefetch<TCodes>(w1, ahead);
             }
 
-            Finish(y, TVectors.Sum(s0), scales, output, bias);
-            Finish(y + yStride, TVectors.Sum(s1), scales, output, bias);
-            Finish(y + 2L * yStride, TVectors.Sum(s2), scales, output, bias);
-            Finish(y + 3L * yStride, TVectors.Sum(s3), scales, output, bias);
+            byte* v2 = v + (2 * vPitch);
+            for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
+            {
+                TVector d00 = zero, d01 = zero, d10 = zero, d11 = zero, d20 = zero, d21 = zero, d30 = zero, d31 = zero;
+                byte* x0 = v + CodedRows.ValuesAt + at, x2 = v2 + CodedRows.ValuesAt + at;
+                for (int run = 0; run < runs; run++, x0 += 2 * Line, x2 += 2 * Line)
+                {
+                    TVector c0 = TCodes.Load<TVectors, TVector>(w0, run, false, at), c1 = TCodes.Load<TVectors, TVector>(w1, run, false, at);
+                    TVector values = TVectors.Load((float*)x0);
+                    d00 = TCodes.Dot<TVectors, TVector>(d00, c0, values);
+                    d01 = TCodes.Dot<TVectors, TVector>(d01, c1, values);
+                    values = TVectors.Load((float*)(x0 + vPitch));
+                    d10 = TCodes.Dot<TVectors, TVector>(d10, c0, values);
+                    d11 = TCodes.Dot<TVectors, TVector>(d11, c1, values);
+                    values = TVectors.Load((float*)x2);
+                    d20 = TCodes.Dot<TVectors, TVector>(d20, c0, values);
+                    d21 = TCodes.Dot<TVectors, TVector>(d21, c1, values);
+                    values = TVectors.Load((float*)(x2 + vPitch));
+                    d30 = TCodes.Dot<TVectors, TVector>(d30, c0, values);
+                    d31 = TCodes.Dot<TVectors, TVector>(d31, c1, values);
+                    c0 = TCodes.Load<TVectors, TVector>(w0, run, true, at);
+                    c1 = TCodes.Load<TVectors, TVector>(w1, run, true, at);
+                    values = TVectors.Load((float*)(x0 + Line));
+                    d00 = TCodes.Dot<TVectors, TVector>(d00, c0, values);
+                    d01 = TCodes.Dot<TVectors, TVector>(d01, c1, values);
+                    values = TVectors.Load((float*)(x0 + vPitch + Line));
+                    d10 = TCodes.Dot<TVectors, TVector>(d10, c0, values);
+                    d11 = TCodes.Dot<TVectors, TVector>(d11, c1, values);
+                    values = TVectors.Load((float*)(x2 + Line));
+                    d20 = TCodes.Dot<TVectors, TVector>(d20, c0, values);
+                    d21 = TCodes.Dot<TVectors, TVector>(d21, c1, values);
+                    values = TVectors.Load((float*)(x2 + vPitch + Line));
+                    d30 = TCodes.Dot<TVectors, TVector>(d30, c0, values);
+                    d31 = TCodes.Dot<TVectors, TVector>(d31, c1, values);
+                }
+
+                Add(sums, 0, d00, d01, w0, w1, v, at);
+                Add(sums, 2, d10, d11, w0, w1, v + vPitch, at);
+                Add(sums, 4, d20, d21, w0, w1, v2, at);
+                Add(sums, 6, d30, d31, w0, w1, v2 + vPitch, at);
+            }
+
+            w0 += TCodes.BlockBytes;
+            w1 += TCodes.BlockBytes;
+            v += CodedRows.BlockBytes;
+        }
+
+        for (int i = 0; i < TileRows; i++, y += yStride)
+        {
+            y[0] = TVectors.Sum(TVectors.Load(sums + (2 * i * TVectors.Width)));
+            y[second] = TVectors.Sum(TVectors.Load(sums + (((2 * i) + 1) * TVectors.Width)));
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, byte* w, int quarter, int at, short* v) => Dot(
-        dot,
-        TCodes.Load<TVectors, TVector>(w, quarter, 0, at), TCodes.Load<TVectors, TVector>(w, quarter, 1, at),
-        TCodes.Load<TVectors, TVector>(w, quarter, 2, at), TCodes.Load<TVectors, TVector>(w, quarter, 3, at),
-        quarter, at, v);
-
-    // Four registers of codes times four of values, exact in integers.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, TVector q0, TVector q1, TVector q2, TVector q3, int quarter, int at, short* v)
-    {
-        byte* values = (byte*)v + (quarter * 4 * Line) + at;
-        dot = TVectors.DotInt16(dot, q0, TVectors.Load((float*)values));
-        dot = TVectors.DotInt16(dot, q1, TVectors.Load((float*)(values + Line)));
-        dot = TVectors.DotInt16(dot, q2, TVectors.Load((float*)(values + (2 * Line))));
-        return TVectors.DotInt16(dot, q3, TVectors.Load((float*)(values + (3 * Line))));
-    }
+    private static TVector Dot(TVector dot, byte* w, int run, bool second, int at, TVector values) =>
+        TCodes.Dot<TVectors, TVector>(dot, TCodes.Load<TVectors, TVector>(w, run, second, at), values);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(float* y, float sum, float* scales, int output, float* bias)
+    private static void Add(float* sums, int first, TVector dot0, TVector dot1, byte* w0, byte* w1, byte* x, int at)
     {
-        sum *= scales[output];
-        y[output] = bias is null ? sum : sum + bias[output];
+        float* s0 = sums + (first * TVectors.Width), s1 = s0 + TVectors.Width;
+        TVectors.Store(TCodes.Add<TVectors, TVector>(TVectors.Load(s0), dot0, w0, x, at), s0);
+        TVectors.Store(TCodes.Add<TVectors, TVector>(TVectors.Load(s1), dot1, w1, x, at), s1);
     }
 }

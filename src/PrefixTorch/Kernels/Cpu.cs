@@ -34,8 +34,12 @@ internal static class Cpu
     /// </summary>
     public static bool HasBFloat16Arithmetic { get; } = Isa == Isa.Avx512 && FindBFloat16();
 
-    /// <summary>A line for people: the path, and whether bf16 is multiplied.</summary>
-    public static string Description => $"{Isa.ToString().ToLowerInvariant()}{(HasBFloat16Arithmetic ? " with bf16 arithmetic" : "")}, {Environment.ProcessorCount} processors";
+    /// <summary>Whether the processor multiplies bytes four at a time (AVX-512 VNNI).</summary>
+    public static bool HasByteArithmetic { get; } = Isa == Isa.Avx512 && FindBytes();
+
+    /// <summary>A line for people: the path, and what else is multiplied.</summary>
+    public static string Description =>
+        $"{Isa.ToString().ToLowerInvariant()}{(HasBFloat16Arithmetic ? " with bf16 arithmetic" : "")}{(HasByteArithmetic ? $" {(HasBFloat16Arithmetic ? "and" : "with")} 8-bit dot products" : "")}, {Environment.ProcessorCount} processors";
 
     /// <summary>Reads the variable's value against what the machine has.</summary>
     /// <exception cref="PrefixTorchException">The value is no path, or one that this machine lacks.</exception>
@@ -73,13 +77,8 @@ internal static class Cpu
         return found;
     }
 
-    private static bool FindBFloat16()
-    {
-        if (!X86Base.IsSupported || X86Base.CpuId(0, 0).Eax < 7 || X86Base.CpuId(7, 0).Eax < 1)
-        {
-            return false;
-        }
+    private static bool FindBFloat16() =>
+        X86Base.IsSupported && X86Base.CpuId(0, 0).Eax >= 7 && X86Base.CpuId(7, 0).Eax >= 1 && (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
 
-        return (X86Base.CpuId(7, 1).Eax & (1 << 5)) != 0;
-    }
+    private static bool FindBytes() => X86Base.IsSupported && X86Base.CpuId(0, 0).Eax >= 7 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 }

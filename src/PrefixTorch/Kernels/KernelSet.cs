@@ -26,14 +26,11 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
     public abstract void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride);
 
-    /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement, TWeights}.Run"/>
+    /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement}.Run"/>
     public abstract void Product(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
 
-    /// <inheritdoc cref="BlockedProduct{TVectors, TVector, TElement, TWeights}.Run"/>
-    public abstract void ProductCodes(bool int4, byte* codes, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
-
     /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
-    public abstract void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row);
+    public abstract void EncodeActivations(DType type, byte* x, int columns, bool int4, byte* to);
 
     /// <inheritdoc cref="CodeKernel{TVectors, TVector, TCodes}.Run"/>
     public abstract void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
@@ -109,38 +106,33 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         switch (type)
         {
             case DType.Float32:
-                Product<Float32Element, FloatRows<Float32Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                BlockedProduct<TVectors, TVector, Float32Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
                 break;
             case DType.BFloat16:
-                Product<BFloat16Element, FloatRows<BFloat16Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                BlockedProduct<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
                 break;
             case DType.Float16:
-                Product<Float16Element, FloatRows<Float16Element>>(new(weight, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                BlockedProduct<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
                 break;
             default:
                 throw NoKernel(type);
         }
     }
 
-    public override void ProductCodes(bool int4, byte* codes, float* scales, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
+    public override void EncodeActivations(DType type, byte* x, int columns, bool int4, byte* to)
     {
-        if (int4)
+        switch (type)
         {
-            Product<Float32Element, CodedWeights<TVectors, TVector, Int4Codes>>(new(codes, scales, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
-        }
-        else
-        {
-            Product<Float32Element, CodedWeights<TVectors, TVector, Int8Codes>>(new(codes, scales, columns), bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+            case DType.Float32:
+                CodedActivations<TVectors, TVector>.Encode<Float32Element>(x, columns, int4, to);
+                break;
+            case DType.BFloat16:
+                CodedActivations<TVectors, TVector>.Encode<BFloat16Element>(x, columns, int4, to);
+                break;
+            default:
+                throw NoKernel(type);
         }
     }
-
-    private static void Product<TElement, TWeights>(TWeights weights, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
-        where TElement : struct, IElement
-        where TWeights : struct, IWeightRows =>
-        BlockedProduct<TVectors, TVector, TElement, TWeights>.Run(weights, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
-
-    public override void EncodeActivations(float* x, int columns, bool int4, CodedRows to, int row) =>
-        CodedActivations<TVectors, TVector>.Encode(x, columns, int4, to, row);
 
     public override void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
     {

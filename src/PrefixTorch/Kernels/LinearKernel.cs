@@ -9,7 +9,7 @@ namespace PrefixTorch.Kernels;
 /// Shapes: x <c>[R, K]</c> fp32, W <c>[N, K]</c> as stored, y <c>[R, N]</c> fp32, all row-major. Every element of <c>y</c> is one chain of
 /// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch. Weights are widened again for
 /// every four rows, which costs little while memory is slower; beyond <see cref="MostRows"/> they are widened once, by
-/// <see cref="BlockedProduct{TVectors, TVector, TElement, TWeights}"/>.
+/// <see cref="BlockedProduct{TVectors, TVector, TElement}"/>.
 /// </remarks>
 internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>

@@ -1,4 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -32,20 +31,29 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Converts unsigned bytes.</summary>
     static abstract TVector LoadUInt8(byte* from);
 
-    /// <summary>Sixteen-bit codes: as many signed bytes as a register has such lanes, widened.</summary>
-    static abstract TVector LoadInt8AsInt16(sbyte* from);
+    /// <summary>Widens unsigned bytes to 32-bit integers.</summary>
+    static abstract TVector LoadUInt8AsInt32(byte* from);
 
-    /// <summary>Lowest four bits of each sixteen-bit lane, after a shift to the right.</summary>
-    static abstract TVector Nibble(TVector bits, [ConstantExpected] byte shift);
+    /// <summary>The lower four bits of each byte.</summary>
+    static abstract TVector LowNibbles(TVector bytes);
+
+    /// <summary>The upper four bits of each byte, as its lower ones.</summary>
+    static abstract TVector HighNibbles(TVector bytes);
+
+    /// <summary>
+    /// Multiplies unsigned bytes of at most 15 with signed ones, adds neighbours, and adds the sums to <paramref name="sum"/>'s sixteen-bit lanes, which
+    /// hold those of eight registers.
+    /// </summary>
+    static abstract TVector DotNibbles(TVector sum, TVector nibbles, TVector values);
+
+    /// <summary>Multiplies signed bytes, none of them −128 in both, adds four neighbours, and adds the sums to <paramref name="sum"/>'s 32-bit lanes.</summary>
+    static abstract TVector DotInt8(TVector sum, TVector a, TVector b);
 
     /// <summary>Multiplies sixteen-bit lanes, adds neighbours, and adds the sums to <paramref name="sum"/>'s 32-bit lanes.</summary>
     static abstract TVector DotInt16(TVector sum, TVector a, TVector b);
 
     /// <summary>32-bit integers to floats.</summary>
     static abstract TVector ToFloat(TVector integers);
-
-    /// <summary>Rounds to integers, ties to even, and stores them as sixteen bits.</summary>
-    static abstract void StoreInt16(TVector value, short* to);
 
     /// <summary>Rounds to integers, ties to even, and stores them as signed bytes; they must be such.</summary>
     static abstract void StoreInt8(TVector value, sbyte* to);
@@ -116,10 +124,21 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> LoadUInt8(byte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> LoadInt8AsInt16(sbyte* from) => Avx512BW.ConvertToVector512Int16(Vector256.Load(from)).AsSingle();
+    public static Vector512<float> LoadUInt8AsInt32(byte* from) => Avx512F.ConvertToVector512Int32(Vector128.Load(from)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Nibble(Vector512<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector512.Create((ushort)15)).AsSingle();
+    public static Vector512<float> LowNibbles(Vector512<float> bytes) => (bytes.AsByte() & Vector512.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> HighNibbles(Vector512<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector512.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> DotNibbles(Vector512<float> sum, Vector512<float> nibbles, Vector512<float> values) =>
+        (sum.AsInt16() + Avx512BW.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> DotInt8(Vector512<float> sum, Vector512<float> a, Vector512<float> b) => Vector512.Create(
+        Vectors256.DotInt8(sum.GetLower(), a.GetLower(), b.GetLower()), Vectors256.DotInt8(sum.GetUpper(), a.GetUpper(), b.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> DotInt16(Vector512<float> sum, Vector512<float> a, Vector512<float> b) =>
@@ -127,9 +146,6 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> ToFloat(Vector512<float> integers) => Avx512F.ConvertToVector512Single(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreInt16(Vector512<float> value, short* to) => Avx512F.ConvertToVector256Int16(Avx512F.ConvertToVector512Int32(value)).Store(to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt8(Vector512<float> value, sbyte* to) => Avx512F.ConvertToVector128SByte(Avx512F.ConvertToVector512Int32(value)).Store(to);
@@ -212,10 +228,25 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> LoadUInt8(byte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadInt8AsInt16(sbyte* from) => Avx2.ConvertToVector256Int16(from).AsSingle();
+    public static Vector256<float> LoadUInt8AsInt32(byte* from) => Avx2.ConvertToVector256Int32(from).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Nibble(Vector256<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector256.Create((ushort)15)).AsSingle();
+    public static Vector256<float> LowNibbles(Vector256<float> bytes) => (bytes.AsByte() & Vector256.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> HighNibbles(Vector256<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector256.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> DotNibbles(Vector256<float> sum, Vector256<float> nibbles, Vector256<float> values) =>
+        (sum.AsInt16() + Avx2.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> DotInt8(Vector256<float> sum, Vector256<float> a, Vector256<float> b)
+    {
+        // One factor must be unsigned: its sign goes to the other.
+        Vector256<short> pairs = Avx2.MultiplyAddAdjacent(Avx2.Abs(a.AsSByte()), Avx2.Sign(b.AsSByte(), a.AsSByte()));
+        return (sum.AsInt32() + Avx2.MultiplyAddAdjacent(pairs, Vector256<short>.One)).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> DotInt16(Vector256<float> sum, Vector256<float> a, Vector256<float> b) =>
@@ -223,13 +254,6 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> ToFloat(Vector256<float> integers) => Avx.ConvertToVector256Single(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreInt16(Vector256<float> value, short* to)
-    {
-        Vector256<int> integers = Avx.ConvertToVector256Int32(value);
-        Vector128.Narrow(integers.GetLower(), integers.GetUpper()).Store(to);
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt8(Vector256<float> value, sbyte* to)
@@ -317,10 +341,29 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsByte())).AsInt32());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadInt8AsInt16(sbyte* from) => Vector128.WidenLower(Vector64.Load(from).ToVector128()).AsSingle();
+    public static Vector128<float> LoadUInt8AsInt32(byte* from) => Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsByte())).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Nibble(Vector128<float> bits, [ConstantExpected] byte shift) => ((bits.AsUInt16() >>> shift) & Vector128.Create((ushort)15)).AsSingle();
+    public static Vector128<float> LowNibbles(Vector128<float> bytes) => (bytes.AsByte() & Vector128.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> HighNibbles(Vector128<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector128.Create((byte)15)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> DotNibbles(Vector128<float> sum, Vector128<float> nibbles, Vector128<float> values)
+    {
+        // Even and odd bytes widened in place; nibbles have no sign.
+        Vector128<short> left = nibbles.AsInt16(), right = values.AsInt16();
+        return (sum.AsInt16() + ((left & Vector128.Create((short)15)) * ((right << 8) >> 8)) + ((left >> 8) * (right >> 8))).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> DotInt8(Vector128<float> sum, Vector128<float> a, Vector128<float> b)
+    {
+        Vector128<short> left = a.AsInt16(), right = b.AsInt16(), even = ((left << 8) >> 8) * ((right << 8) >> 8), odd = (left >> 8) * (right >> 8);
+        Vector128<int> e = even.AsInt32(), o = odd.AsInt32();
+        return (sum.AsInt32() + ((e << 16) >> 16) + (e >> 16) + ((o << 16) >> 16) + (o >> 16)).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> DotInt16(Vector128<float> sum, Vector128<float> a, Vector128<float> b)
@@ -332,15 +375,6 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> ToFloat(Vector128<float> integers) => Vector128.ConvertToSingle(integers.AsInt32());
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void StoreInt16(Vector128<float> value, short* to)
-    {
-        for (int i = 0; i < Width; i++)
-        {
-            to[i] = (short)MathF.Round(value[i]);
-        }
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void StoreInt8(Vector128<float> value, sbyte* to)

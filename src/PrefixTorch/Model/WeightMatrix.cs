@@ -95,20 +95,11 @@ internal sealed unsafe class WeightMatrix : IDisposable
     public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
         kernels.Linear(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride);
 
-    /// <summary>The same for any number of rows, and for weights in any format; the workspace is as <see cref="ProductShape"/> says.</summary>
-    public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
-    {
-        if (Format == WeightFormat.Float)
-        {
-            kernels.Product(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride, workspace);
-        }
-        else
-        {
-            kernels.ProductCodes(Format == WeightFormat.Int4, Data, _scales, bias, Columns, first, end, x, xStride, rows, y, yStride, workspace);
-        }
-    }
+    /// <summary>The same for any number of rows; the workspace is as <see cref="ProductShape"/> says.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace) =>
+        kernels.Product(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride, workspace);
 
-    /// <summary>The few-rows product by codes, of rows that were encoded for them.</summary>
+    /// <summary>The product by codes, for any number of rows that were encoded for them.</summary>
     public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
         kernels.LinearCodes(Format == WeightFormat.Int4, Data, _scales, bias, first, end, x, y, yStride);
 

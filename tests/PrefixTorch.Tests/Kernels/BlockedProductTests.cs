@@ -3,7 +3,7 @@ using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Kernels;
 
-/// <summary>Products of several rows, on every instruction set, for weights in every format.</summary>
+/// <summary>Products of several rows, on every instruction set, for weights of every floating-point type.</summary>
 public unsafe class BlockedProductTests
 {
     private static readonly DType[] s_dtypes = [DType.Float32, DType.BFloat16, DType.Float16];
@@ -63,33 +63,6 @@ public unsafe class BlockedProductTests
                 {
                     Assert.Equal(new ReadOnlySpan<float>(decoded.Floats, rows * Outputs).ToArray(), Multiply(kernels, dtype, weight, bias, columns, Outputs, x, rows));
                 }
-            }
-        }
-    }
-
-    [Theory]
-    [MemberData(nameof(Isas))]
-    public void CodesGiveTheBitsOfTheWidenedWeights(string isa)
-    {
-        KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
-        const int Outputs = 50;
-        foreach (bool int4 in new[] { true, false })
-        {
-            foreach ((int rows, int columns) in new[] { (1, 64), (5, 576), (16, 300), (17, 1000), (40, 1290) })
-            {
-                using var weights = new Quantized(Outputs, columns, int4, seed: 1);
-                using var x = new Numbers(rows * columns, DType.Float32, seed: 2);
-                float[] wide = weights.Widen(kernels), expected = new float[rows * Outputs], y = new float[rows * Outputs];
-                NativeBlock workspace = NativeBlock.Allocate(ProductShape.Of(rows).WorkspaceBytes);
-                fixed (float* w = wide, e = expected, to = y)
-                {
-                    kernels.Linear(DType.Float32, (byte*)w, null, columns, 0, Outputs, x.Floats, columns, rows, e, Outputs);
-                    kernels.ProductCodes(int4, weights.Codes, weights.Scales, null, columns, 0, 20, x.Floats, columns, rows, to, Outputs, workspace.Pointer);
-                    kernels.ProductCodes(int4, weights.Codes, weights.Scales, null, columns, 20, Outputs, x.Floats, columns, rows, to, Outputs, workspace.Pointer);
-                }
-
-                workspace.Release();
-                Assert.Equal(expected, y);
             }
         }
     }

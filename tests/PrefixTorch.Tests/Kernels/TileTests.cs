@@ -5,7 +5,7 @@ using PrefixTorch.Model;
 
 namespace PrefixTorch.Tests.Kernels;
 
-/// <summary>Products by tiles, where the processor multiplies bf16: against their formula, and bit for bit against themselves.</summary>
+/// <summary>Products by tiles, where the processor multiplies bf16 or bytes: against their formula, and bit for bit against themselves.</summary>
 public unsafe class TileTests
 {
     // Odd widths, several K blocks, outputs that are no multiple of four, one row to many.
@@ -21,7 +21,7 @@ public unsafe class TileTests
     public void ProductsAreThoseOfTheFormula(string kind)
     {
         TileSource source = Enum.Parse<TileSource>(kind);
-        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        Assert.SkipUnless(TileCode.Supports(source), "This processor does not multiply such numbers, or the system allows no code made at run time.");
         foreach ((int rows, int columns, int outputs) in s_shapes)
         {
             using var weights = new Weights(source, outputs, columns, seed: 1);
@@ -51,7 +51,7 @@ public unsafe class TileTests
     public void ARowGivesTheSameBitsInAProductOfAnySize(string kind)
     {
         TileSource source = Enum.Parse<TileSource>(kind);
-        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        Assert.SkipUnless(TileCode.Supports(source), "This processor does not multiply such numbers, or the system allows no code made at run time.");
         foreach (int columns in new[] { 576, 4300 })
         {
             const int Count = 70, Outputs = 38;
@@ -69,7 +69,7 @@ public unsafe class TileTests
     [Fact]
     public void NothingIsReadBehindTheLastRow()
     {
-        Assert.SkipUnless(TileCode.IsSupported, "This processor does not multiply bf16, or the system allows no code made at run time.");
+        Assert.SkipUnless(TileCode.Supports(TileSource.BFloat16), "This processor does not multiply bf16, or the system allows no code made at run time.");
         const int Columns = 45, Outputs = 4;
         using var weights = new Numbers(Outputs * Columns + 32, DType.BFloat16, seed: 6);
         using var x = new Rows(TileSource.BFloat16, 2, Columns, seed: 7);
@@ -92,7 +92,7 @@ public unsafe class TileTests
         var y = new float[rows * outputs];
         fixed (float* to = y)
         {
-            TileProduct.Run(weights.Tiles, bias, firstOutput, firstOutput + outputs, (ushort*)((byte*)x.Data + firstRow * x.Pitch), x.Pitch, rows, to, outputs);
+            TileProduct.Run(weights.Tiles, bias, firstOutput, firstOutput + outputs, x.Data + firstRow * x.Pitch, x.Pitch, rows, to, outputs);
         }
 
         return y;
@@ -167,45 +167,42 @@ public unsafe class TileTests
         }
     }
 
-    /// <summary>Random activations, laid for weights of one kind.</summary>
+    /// <summary>Random activations, laid for weights of one kind, and what each of them means.</summary>
     private sealed class Rows : IDisposable
     {
         private readonly Numbers _floats;
-        private readonly NativeBlock _laid;
+        private readonly NativeBlock _coded;
+        private readonly TileSource _source;
         private readonly int _columns;
 
         public Rows(TileSource source, int rows, int columns, int seed)
         {
+            _source = source;
             _columns = columns;
             _floats = new Numbers(rows * columns, DType.BFloat16, seed);
-            int elements = TileRows.Elements(source, columns);
-            Pitch = (long)elements * sizeof(ushort);
-            _laid = NativeBlock.Allocate(rows * Pitch);
-            for (int row = 0; row < rows; row++)
+            _coded = NativeBlock.Allocate(CodedRows.Bytes(rows, columns));
+            var coded = new CodedRows(_coded.Pointer, rows, columns);
+            for (int row = 0; row < rows && IsCoded; row++)
             {
-                var from = (ushort*)_floats.Data + row * columns;
-                var to = (ushort*)(_laid.Pointer + row * Pitch);
-                if (TileRows.NeedsEncoding(source, columns))
-                {
-                    TileRows.Encode(source, from, columns, to);
-                }
-                else
-                {
-                    new Span<ushort>(from, columns).CopyTo(new Span<ushort>(to, columns));
-                }
+                KernelSet.Current.EncodeActivations(DType.BFloat16, _floats.Data + (long)row * columns * sizeof(ushort), columns, source == TileSource.Int4, coded.Row(row));
             }
+
+            Pitch = IsCoded ? coded.Pitch : (long)columns * sizeof(ushort);
         }
 
-        public ushort* Data => (ushort*)_laid.Pointer;
+        public byte* Data => IsCoded ? _coded.Pointer : _floats.Data;
 
         public long Pitch { get; }
 
-        public double this[int row, int column] => _floats[row * _columns + column];
+        private bool IsCoded => _source != TileSource.BFloat16;
+
+        public double this[int row, int column] =>
+            IsCoded ? CodedActivationTests.Value(_coded.Pointer + row * Pitch, _source == TileSource.Int4, column) : _floats[row * _columns + column];
 
         public void Dispose()
         {
             _floats.Dispose();
-            _laid.Release();
+            _coded.Release();
         }
     }
 }

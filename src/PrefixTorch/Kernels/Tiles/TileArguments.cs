@@ -12,8 +12,8 @@ internal unsafe struct TileArguments
     /// <summary>Bytes from one row of weights to the next.</summary>
     public long WeightPitch;
 
-    /// <summary>The first row of activations (bf16), at the same element.</summary>
-    public ushort* X;
+    /// <summary>The first row of activations, at the same element: bf16, or blocks of <see cref="CodedRows"/>.</summary>
+    public byte* X;
 
     /// <summary>Bytes from one row of activations to the next.</summary>
     public long XPitch;

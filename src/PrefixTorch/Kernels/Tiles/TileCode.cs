@@ -5,10 +5,13 @@ namespace PrefixTorch.Kernels.Tiles;
 internal static unsafe class TileCode
 {
     private static readonly Lock s_lock = new();
-    private static readonly nint[] s_codes = new nint[4 * (TileEmitter.MaxRows + 1) * 5];
+    private static readonly nint[] s_codes = new nint[3 * (TileEmitter.MaxRows + 1) * 5];
 
-    /// <summary>Whether this machine multiplies bf16, and lets a program make code.</summary>
-    public static bool IsSupported { get; } = Cpu.HasBFloat16Arithmetic && Make(TileSource.BFloat16, 1, 4) != 0;
+    private static readonly bool s_multipliesFloats = Cpu.HasBFloat16Arithmetic && Make(TileSource.BFloat16, 1, 4) != 0;
+    private static readonly bool s_multipliesBytes = Cpu.HasByteArithmetic && Make(TileSource.Int8, 1, 4) != 0;
+
+    /// <summary>Whether this machine multiplies weights of this kind, and lets a program make code.</summary>
+    public static bool Supports(TileSource source) => source == TileSource.BFloat16 ? s_multipliesFloats : s_multipliesBytes;
 
     /// <summary>The code of a tile; see <see cref="TileEmitter.Emit"/>. A call takes about a microsecond, and needs no transition of the garbage collector.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get(TileSource source, int rows, int rowsAhead)

@@ -5,12 +5,18 @@ using static Iced.Intel.AssemblerRegisters;
 namespace PrefixTorch.Kernels.Tiles;
 
 /// <summary>
-/// Writes the machine code of a tile: one to six rows of bf16 activations times four rows of weights, summed in fp32 by <c>vdpbf16ps</c> (AVX-512
-/// BF16), for which .NET has no intrinsic. It does twice the products of an fp32 multiply-add.
+/// Writes the machine code of a tile: one to six rows of activations times four rows of weights, by instructions for which .NET has no intrinsic:
+/// <c>vdpbf16ps</c> (AVX-512 BF16), which does twice the products of an fp32 multiply-add, and for codes <c>vpdpbusd</c> (AVX-512 VNNI), four times.
 /// </summary>
 /// <remarks>
+/// <para>
 /// Registers run along k: each element of the result has one register of sixteen partial sums, which are added up at the end, always in the same
 /// order. So an element's bits depend on its row and its weights alone, not on how many rows or outputs are computed with it.
+/// </para>
+/// <para>
+/// Codes and activations of a block (<see cref="CodedRows"/>) are multiplied and added up in integers, exactly; then each lane meets its scales. The
+/// instruction takes unsigned weights: int8's are made so by adding 128, int4's are the upper four bits of a byte, which is 16 times the code.
+/// </para>
 /// </remarks>
 internal static class TileEmitter
 {
@@ -22,13 +28,10 @@ internal static class TileEmitter
 
     private const int Line = Streams.Line;
     private const int Scratch = MaxRows * Outputs;
-    private const int Mask = 28;
-    private const int Offset = 29;
-    private const int Other = 30;
+    private const int Mask = 30;
     private const int Last = 31;
-
-    // Bitwise (a & b) | c.
-    private const byte AndOr = 0xea;
+    private const uint UpperHalves = 0xf0f0f0f0;
+    private const uint SignBits = 0x80808080;
 
     private static readonly AssemblerRegisterZMM[] s_zmm =
     [
@@ -49,7 +52,7 @@ internal static class TileEmitter
     ];
 
     // Registers that either calling convention, System V's or Windows', wants back as they were.
-    private static readonly AssemblerRegister64[] s_kept = [rsi, rdi, r12, r13, r14, r15];
+    private static readonly AssemblerRegister64[] s_kept = [rbx, rsi, rdi, r12, r13, r14, r15];
 
     private static readonly AssemblerRegisterXMM[] s_keptVectors = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 
@@ -74,12 +77,14 @@ internal static class TileEmitter
 
     private static AssemblerRegister64 Ahead => r12;
 
-    // In a grouped tile: its sums over blocks, which have no registers, the stack without them, and constants.
+    // With codes: the block's activations, sums over blocks, which have no registers, the stack without them, and the steps of a block.
+    private static AssemblerRegister64 Values => rbx;
+
     private static AssemblerRegister64 Sums => r13;
 
     private static AssemblerRegister64 Stack => r14;
 
-    private static AssemblerRegister64 ConstantsAt => r15;
+    private static AssemblerRegister64 BlockSteps => r15;
 
     /// <summary>The code of a tile.</summary>
     /// <param name="source">What the weights are.</param>
@@ -87,228 +92,198 @@ internal static class TileEmitter
     /// <param name="rowsAhead">Of so many rows of the weights that come next, each step asks for what the next tile's will read.</param>
     public static byte[] Emit(TileSource source, int rows, int rowsAhead)
     {
-        bool isGrouped = source is TileSource.Int4 or TileSource.GroupedBFloat16;
-        var layout = TileLayout.Of(source, TileProduct.KBlock);
         var code = new Assembler(64) { PreferVex = false };
-        Label constants = code.CreateLabel();
         Enter(code);
-        for (int i = 0; i < rows * Outputs; i++)
-        {
-            Clear(code, i);
-        }
-
-        if (isGrouped)
-        {
-            EnterGrouped(code, rows, constants);
-        }
-
-        Label loop = code.CreateLabel(), tail = code.CreateLabel(), sums = code.CreateLabel();
-        if (source == TileSource.BFloat16)
-        {
-            code.test(Steps, Steps);
-            code.jz(tail);
-        }
-
-        code.Label(ref loop);
-        for (int n = 0; n < rowsAhead; n++)
-        {
-            for (int line = 0; line < layout.StepBytes; line += Line)
-            {
-                // Into the second level: asking for the first was far slower than not asking at all, as it has few places for lines on their way.
-                code.prefetcht2(AtRow(Ahead, n, line, __byte_ptr));
-            }
-        }
-
         switch (source)
         {
             case TileSource.BFloat16:
-                Step(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr)), 0);
+                Floats(code, rows, rowsAhead);
                 break;
             case TileSource.Int8:
-                Step(code, rows, n => LoadInt8(code, n, 0), 0);
-                Step(code, rows, n => LoadInt8(code, n, 32), Line);
+                EnterCodes(code, rows, SignBits);
+                Int8(code, rows, rowsAhead);
+                LeaveCodes(code, rows);
                 break;
             default:
-                GroupedStep(code, source, rows);
-                code.cmp(Steps, 1);
-                code.je(tail);
-                Scale(code, source, rows, stays: false);
+                EnterCodes(code, rows, UpperHalves);
+                Int4(code, rows, rowsAhead);
+                LeaveCodes(code, rows);
                 break;
-        }
-
-        code.add(Weights, layout.StepBytes);
-        code.add(X, layout.StepActivations * sizeof(ushort));
-        if (rowsAhead > 0)
-        {
-            code.add(Ahead, layout.StepBytes);
-        }
-
-        code.dec(Steps);
-        code.jnz(loop);
-        if (source == TileSource.BFloat16)
-        {
-            code.Label(ref tail);
-
-            // What is left of a row that is no multiple of a register: the rest of the register reads as zeros, and nothing behind the row is touched.
-            code.mov(r8d, Field(nameof(TileArguments.TailMask), __dword_ptr));
-            code.test(r8d, r8d);
-            code.jz(sums);
-            code.kmovd(k1, r8d);
-            MaskedStep(code, rows);
-        }
-
-        if (isGrouped)
-        {
-            code.Label(ref tail);
-            Scale(code, source, rows, stays: true);
-        }
-
-        code.Label(ref sums);
-        if (isGrouped)
-        {
-            code.mov(rsp, Stack);
         }
 
         Finish(code, rows);
         Leave(code);
-        Constants(code, ref constants);
 
         var stream = new MemoryStream();
         code.Assemble(new StreamCodeWriter(stream), 0);
         return stream.ToArray();
     }
 
+    private static void Floats(Assembler code, int rows, int rowsAhead)
+    {
+        const int stepBytes = Line;
+        for (int i = 0; i < rows * Outputs; i++)
+        {
+            Clear(code, i);
+        }
+
+        Label loop = code.CreateLabel(), tail = code.CreateLabel(), sums = code.CreateLabel();
+        code.test(Steps, Steps);
+        code.jz(tail);
+        code.Label(ref loop);
+        AskAhead(code, rowsAhead, stepBytes);
+        Multiply(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr)), row => code.vmovdqu16(s_zmm[Last], AtRow(X, row, 0)), code.vdpbf16ps);
+        code.add(Weights, stepBytes);
+        code.add(X, stepBytes);
+        code.dec(Steps);
+        code.jnz(loop);
+
+        // What is left of a row that is no multiple of a register: the rest of the register reads as zeros, and nothing behind the row is touched.
+        code.Label(ref tail);
+        code.mov(r8d, Field(nameof(TileArguments.TailMask), __dword_ptr));
+        code.test(r8d, r8d);
+        code.jz(sums);
+        code.kmovd(k1, r8d);
+        Multiply(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n].k1.z, Weight(n, 0, __zmmword_ptr)), row => code.vmovdqu16(s_zmm[Last].k1.z, AtRow(X, row, 0)), code.vdpbf16ps);
+        code.Label(ref sums);
+    }
+
+    // Signed bytes: the last block of a row may have fewer steps.
+    private static void Int8(Assembler code, int rows, int rowsAhead)
+    {
+        Label block = code.CreateLabel(), step = code.CreateLabel();
+        code.Label(ref block);
+        for (int row = 0; row < rows; row++)
+        {
+            code.vmovdqa32(s_zmm[row * Outputs], AtRow(X, row, CodedRows.CorrectionsAt));
+            for (int n = 1; n < Outputs; n++)
+            {
+                code.vmovdqa32(s_zmm[(row * Outputs) + n], s_zmm[row * Outputs]);
+            }
+        }
+
+        code.lea(Values, __[X + CodedRows.ValuesAt]);
+        code.mov(BlockSteps, CodedRows.Block / CodeFormat.Int8Block);
+        code.cmp(Steps, BlockSteps);
+        code.cmovb(BlockSteps, Steps);
+        code.sub(Steps, BlockSteps);
+        code.Label(ref step);
+        AskAhead(code, rowsAhead, CodeFormat.Int8Block);
+        for (int line = 0; line < CodeFormat.Int8Block; line += Line)
+        {
+            int at = line;
+            MultiplyBytes(code, rows, n => code.vpxord(s_zmm[Scratch + n], s_zmm[Mask], Weight(n, at, __zmmword_ptr)), at);
+        }
+
+        code.add(Weights, CodeFormat.Int8Block);
+        code.add(Values, CodeFormat.Int8Block);
+        code.dec(BlockSteps);
+        code.jnz(step);
+        AddBlock(code, rows, hasScales: false);
+        code.test(Steps, Steps);
+        code.jnz(block);
+    }
+
+    // Four bits: 16 × code times activation, less zero point times the lane's sum of activations; then the lane's scale.
+    private static void Int4(Assembler code, int rows, int rowsAhead)
+    {
+        Label block = code.CreateLabel();
+        code.Label(ref block);
+        AskAhead(code, rowsAhead, CodeFormat.Int4BlockBytes);
+        for (int i = 0; i < rows * Outputs; i++)
+        {
+            Clear(code, i);
+        }
+
+        code.lea(Values, __[X + CodedRows.ValuesAt]);
+        for (int line = 0; line < CodeFormat.Int4Block / 2; line += Line)
+        {
+            int at = CodeFormat.Int4Header + line;
+            MultiplyBytes(code, rows, LoadLower, 2 * line);
+            MultiplyBytes(code, rows, n => code.vpandd(s_zmm[Scratch + n], s_zmm[Mask], Weight(n, at, __zmmword_ptr)), (2 * line) + Line);
+
+            void LoadLower(int n)
+            {
+                code.vpslld(s_zmm[Scratch + n], Weight(n, at, __zmmword_ptr), 4);
+                code.vpandd(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Mask]);
+            }
+        }
+
+        Multiply(
+            code, rows, n => code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, CodeFormat.Groups, __xmmword_ptr)),
+            row => code.vmovdqa32(s_zmm[Last], AtRow(X, row, CodedRows.CorrectionsAt)), code.vpdpwssd);
+        for (int n = 0; n < Outputs; n++)
+        {
+            code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, 0, __xmmword_ptr));
+            code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
+            code.vmulps(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Scratch + n]);
+        }
+
+        AddBlock(code, rows, hasScales: true);
+        code.add(Weights, CodeFormat.Int4BlockBytes);
+        code.dec(Steps);
+        code.jnz(block);
+    }
+
+    // Into the second level: asking for the first was far slower than not asking at all, as it has few places for lines on their way.
+    private static void AskAhead(Assembler code, int rows, int bytes)
+    {
+        for (int n = 0; n < rows; n++)
+        {
+            for (int line = 0; line < bytes; line += Line)
+            {
+                code.prefetcht2(Weight(Ahead, n, line, __byte_ptr));
+            }
+        }
+
+        if (rows > 0)
+        {
+            code.add(Ahead, bytes);
+        }
+    }
+
     // A register of each row of weights and each row of activations.
-    private static void Step(Assembler code, int rows, Action<int> load, int activations)
+    private static void Multiply(Assembler code, int rows, Action<int> loadWeights, Action<int> loadActivations, Action<AssemblerRegisterZMM, AssemblerRegisterZMM, AssemblerRegisterZMM> multiply)
     {
         for (int n = 0; n < Outputs; n++)
         {
-            load(n);
+            loadWeights(n);
         }
 
         for (int row = 0; row < rows; row++)
         {
-            code.vmovdqu16(s_zmm[Last], Activation(row, activations));
+            loadActivations(row);
             for (int n = 0; n < Outputs; n++)
             {
-                code.vdpbf16ps(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], s_zmm[Last]);
+                multiply(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], s_zmm[Last]);
             }
         }
     }
 
-    private static void LoadInt8(Assembler code, int n, int offset)
-    {
-        code.vpmovsxbd(s_zmm[Last], Weight(n, offset, __xmmword_ptr));
-        code.vpmovsxbd(s_zmm[Scratch + n], Weight(n, offset + 16, __xmmword_ptr));
-        code.vcvtdq2ps(s_zmm[Last], s_zmm[Last]);
-        code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
-        code.vcvtne2ps2bf16(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Last]);
-    }
+    private static void MultiplyBytes(Assembler code, int rows, Action<int> loadWeights, int values) =>
+        Multiply(code, rows, loadWeights, row => code.vmovdqa32(s_zmm[Last], AtRow(Values, row, values)), code.vpdpbusd);
 
-    private static void MaskedStep(Assembler code, int rows)
+    // A block's products as floats, times the activations' scales and the weights' groups', to the blocks before.
+    private static void AddBlock(Assembler code, int rows, bool hasScales)
     {
-        for (int n = 0; n < Outputs; n++)
-        {
-            code.vmovdqu16(s_zmm[Scratch + n].k1.z, Weight(n, 0, __zmmword_ptr));
-        }
-
         for (int row = 0; row < rows; row++)
         {
-            code.vmovdqu16(s_zmm[Last].k1.z, Activation(row, 0));
+            code.vmovaps(s_zmm[Last], AtRow(X, row, 0));
             for (int n = 0; n < Outputs; n++)
-            {
-                code.vdpbf16ps(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], s_zmm[Last]);
-            }
-        }
-    }
-
-    // One block of 512, a group to a lane: activations times codes plus 128, less the groups' sums of activations times 128 plus zero point.
-    private static void GroupedStep(Assembler code, TileSource source, int rows)
-    {
-        bool isInt4 = source == TileSource.Int4;
-        if (isInt4)
-        {
-            code.vbroadcastss(s_zmm[Other], __dword_ptr[ConstantsAt]);
-            code.vbroadcastss(s_zmm[Last], __dword_ptr[ConstantsAt + sizeof(float)]);
-        }
-
-        for (int n = 0; n < Outputs; n++)
-        {
-            if (isInt4)
-            {
-                LoadUInt8(code, n, CodeFormat.Groups);
-                code.vfmadd132ps(s_zmm[Scratch + n], s_zmm[Last], s_zmm[Other]);
-            }
-            else
-            {
-                code.vmovups(s_zmm[Scratch + n], Weight(n, Line, __zmmword_ptr));
-            }
-
-            for (int row = 0; row < rows; row++)
-            {
-                code.vmulps(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], Activation(row, CodeFormat.Int4Block * sizeof(ushort)));
-            }
-        }
-
-        for (int part = 0; part < CodeFormat.Int4Block * sizeof(ushort) / Line; part++)
-        {
-            Step(code, rows, n => LoadPart(code, isInt4, n, part), part * Line);
-        }
-    }
-
-    // Times the groups' scales, added to the blocks before; the last block's sums stay in registers.
-    private static void Scale(Assembler code, TileSource source, int rows, bool stays)
-    {
-        for (int n = 0; n < Outputs; n++)
-        {
-            if (source == TileSource.Int4)
-            {
-                LoadUInt8(code, n, 0);
-                code.vmulps(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Scratch + n]);
-            }
-            else
-            {
-                code.vmovups(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr));
-            }
-
-            for (int row = 0; row < rows; row++)
             {
                 int i = (row * Outputs) + n;
-                code.vfmadd213ps(s_zmm[i], s_zmm[Scratch + n], Sum(i));
-                if (!stays)
+                code.vcvtdq2ps(s_zmm[i], s_zmm[i]);
+                if (hasScales)
                 {
-                    code.vmovaps(Sum(i), s_zmm[i]);
+                    code.vmulps(s_zmm[i], s_zmm[i], s_zmm[Last]);
                 }
+
+                code.vfmadd213ps(s_zmm[i], s_zmm[hasScales ? Scratch + n : Last], Sum(i));
+                code.vmovaps(Sum(i), s_zmm[i]);
             }
         }
-    }
 
-    private static void LoadPart(Assembler code, bool isInt4, int n, int part)
-    {
-        AssemblerRegisterZMM to = s_zmm[Scratch + n];
-        if (!isInt4)
-        {
-            code.vmovdqu16(to, Weight(n, TileWidening.WidenedInt4Header + (part * Line), __zmmword_ptr));
-            return;
-        }
-
-        AssemblerMemoryOperand codes = Weight(n, CodeFormat.Int4Header + (part / 4 * Line), __zmmword_ptr);
-        if (part % 4 == 0)
-        {
-            code.vmovdqu16(to, codes);
-        }
-        else
-        {
-            code.vpsrlw(to, codes, (byte)(part % 4 * 4));
-        }
-
-        code.vpternlogd(to, s_zmm[Mask], s_zmm[Offset], AndOr);
-    }
-
-    private static void LoadUInt8(Assembler code, int n, int offset)
-    {
-        code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, offset, __xmmword_ptr));
-        code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
+        code.add(X, CodedRows.BlockBytes);
     }
 
     // Four registers of sixteen sums become one of four: pairs of lanes first, then the four quarters.
@@ -387,20 +362,30 @@ internal static class TileEmitter
     }
 
     // Room for the sums, which begin as zeros.
-    private static void EnterGrouped(Assembler code, int rows, Label constants)
+    private static void EnterCodes(Assembler code, int rows, uint mask)
     {
         code.mov(Stack, rsp);
         code.sub(rsp, rows * Outputs * Line);
         code.and(rsp, -Line);
         code.mov(Sums, rsp);
-        code.lea(ConstantsAt, __[constants]);
+        Clear(code, 0);
         for (int i = 0; i < rows * Outputs; i++)
         {
-            code.vmovaps(Sum(i), s_zmm[i]);
+            code.vmovaps(Sum(i), s_zmm[0]);
         }
 
-        code.vpbroadcastd(s_zmm[Mask], __dword_ptr[ConstantsAt + (2 * sizeof(float))]);
-        code.vpbroadcastd(s_zmm[Offset], __dword_ptr[ConstantsAt + (3 * sizeof(float))]);
+        code.mov(r15d, mask);
+        code.vpbroadcastd(s_zmm[Mask], r15d);
+    }
+
+    private static void LeaveCodes(Assembler code, int rows)
+    {
+        for (int i = 0; i < rows * Outputs; i++)
+        {
+            code.vmovaps(s_zmm[i], Sum(i));
+        }
+
+        code.mov(rsp, Stack);
     }
 
     private static void Leave(Assembler code)
@@ -424,24 +409,14 @@ internal static class TileEmitter
         code.ret();
     }
 
-    // Behind the code: of int4, the part of a step that zero points count in and the offset that codes are made bf16 with; a pair's mask and offset.
-    private static void Constants(Assembler code, ref Label constants)
-    {
-        code.Label(ref constants);
-        code.dd(-1f / CodeFormat.ZeroParts);
-        code.dd(-TileWidening.Int4Offset);
-        code.dd(CodeFormat.Int4Largest * 0x10001u);
-        code.dd(TileWidening.Int4OffsetBits * 0x10001u);
-    }
-
     private static void Clear(Assembler code, int register) => code.vpxord(s_zmm[register], s_zmm[register], s_zmm[register]);
 
     private static AssemblerMemoryOperand Field(string name, AssemblerMemoryOperandFactory size) =>
         size[Arguments + (int)Marshal.OffsetOf<TileArguments>(name)];
 
-    private static AssemblerMemoryOperand Weight(int n, int offset, AssemblerMemoryOperandFactory size) => AtRow(Weights, n, offset, size);
+    private static AssemblerMemoryOperand Weight(int n, int offset, AssemblerMemoryOperandFactory size) => Weight(Weights, n, offset, size);
 
-    private static AssemblerMemoryOperand AtRow(AssemblerRegister64 first, int n, int offset, AssemblerMemoryOperandFactory size) => n switch
+    private static AssemblerMemoryOperand Weight(AssemblerRegister64 first, int n, int offset, AssemblerMemoryOperandFactory size) => n switch
     {
         0 => size[first + offset],
         1 => size[first + WeightPitch + offset],
@@ -451,13 +426,13 @@ internal static class TileEmitter
 
     private static AssemblerMemoryOperand Sum(int i) => __zmmword_ptr[Sums + (i * Line)];
 
-    private static AssemblerMemoryOperand Activation(int row, int offset) => row switch
+    private static AssemblerMemoryOperand AtRow(AssemblerRegister64 first, int row, int offset) => row switch
     {
-        0 => __zmmword_ptr[X + offset],
-        1 => __zmmword_ptr[X + XPitch + offset],
-        2 => __zmmword_ptr[X + (XPitch * 2) + offset],
-        3 => __zmmword_ptr[X + XPitch3 + offset],
-        4 => __zmmword_ptr[X + (XPitch * 4) + offset],
-        _ => __zmmword_ptr[X + XPitch5 + offset],
+        0 => __zmmword_ptr[first + offset],
+        1 => __zmmword_ptr[first + XPitch + offset],
+        2 => __zmmword_ptr[first + (XPitch * 2) + offset],
+        3 => __zmmword_ptr[first + XPitch3 + offset],
+        4 => __zmmword_ptr[first + (XPitch * 4) + offset],
+        _ => __zmmword_ptr[first + XPitch5 + offset],
     };
 }

@@ -11,10 +11,11 @@ namespace PrefixTorch.Kernels.Tiles;
 internal readonly unsafe record struct TileWeights(TileSource Source, nint Data, nint Scales, int Columns);
 
 /// <summary>
-/// <c>y = x Wᵀ + b</c> for any number of rows, in bf16 products summed in fp32: memory-bound decoding, short suffixes and long prompts are one loop.
+/// <c>y = x Wᵀ + b</c> for any number of rows, in products of bf16 or of bytes, summed in fp32: memory-bound decoding, short suffixes and long prompts
+/// are one loop.
 /// </summary>
 /// <remarks>
-/// Shapes: x <c>[R, K]</c> bf16 as <see cref="TileRows"/> lays it, y <c>[R, N]</c> fp32. K is taken in blocks of <see cref="KBlock"/>, whose sums are added in order.
+/// Shapes: x <c>[R, K]</c> bf16, or for codes as <see cref="CodedRows"/> lays it; y <c>[R, N]</c> fp32. K is taken in blocks of <see cref="KBlock"/>, whose sums are added in order.
 /// An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.
 /// </remarks>
 internal static unsafe class TileProduct
@@ -26,11 +27,9 @@ internal static unsafe class TileProduct
     public const int ManyRows = 64;
 
     private const int ManyOutputs = 64;
-    private const int WidenedOutputs = 32;
-    private const int WidenedRowBytes = KBlock / CodeFormat.Int4Block * TileWidening.WidenedInt4BlockBytes;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
-    public static void Run(TileWeights w, float* bias, int first, int end, ushort* x, long xPitch, int rows, float* y, int yStride)
+    public static void Run(TileWeights w, float* bias, int first, int end, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         bool isMany = rows >= ManyRows;
         int whole = first + ((end - first) / TileEmitter.Outputs * TileEmitter.Outputs);
@@ -45,18 +44,11 @@ internal static unsafe class TileProduct
         {
             Few(w, first, whole - first, x, xPitch, rows, y + first, yStride);
         }
-        else if (w.Source == TileSource.BFloat16)
+        else
         {
             for (int n = first; n < whole; n += ManyOutputs)
             {
                 Many(w, n, Math.Min(ManyOutputs, whole - n), x, xPitch, rows, y + n, yStride);
-            }
-        }
-        else
-        {
-            for (int n = first; n < whole; n += WidenedOutputs)
-            {
-                Widened(w, n, Math.Min(WidenedOutputs, whole - n), x, xPitch, rows, y + n, yStride);
             }
         }
 
@@ -70,7 +62,7 @@ internal static unsafe class TileProduct
 
     // Outputs first … + count − 1, a multiple of four, and few rows: four rows of weights meet all of them before the next are read.
     [SkipLocalsInit]
-    private static void Few(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
+    private static void Few(TileWeights w, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
         int parts = (layout.Padded + KBlock - 1) / KBlock, tiles = TilesOf(rows), ahead = RowsAhead(tiles);
@@ -105,7 +97,7 @@ internal static unsafe class TileProduct
     }
 
     // Many rows: these outputs' weights, a K block of them, stay in the second cache level while all rows pass.
-    private static void Many(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
+    private static void Many(TileWeights w, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
         byte* data = (byte*)w.Data + (first * layout.Pitch);
@@ -132,50 +124,8 @@ internal static unsafe class TileProduct
         }
     }
 
-    // The same from codes made bf16 first, a K block at a time, since many rows meet them.
-    [SkipLocalsInit]
-    private static void Widened(TileWeights w, int first, int count, ushort* x, long xPitch, int rows, float* y, int yStride)
-    {
-        byte* widened = stackalloc byte[WidenedOutputs * WidenedRowBytes];
-        TileSource source = w.Source == TileSource.Int8 ? TileSource.BFloat16 : TileSource.GroupedBFloat16;
-        TileLayout from = TileLayout.Of(w.Source, w.Columns), padded = TileLayout.Of(source, from.Padded);
-        int tiles = TilesOf(rows);
-        for (int k = 0; k < from.Padded; k += KBlock)
-        {
-            int length = Math.Min(KBlock, from.Padded - k);
-            var layout = TileLayout.Of(source, length);
-            byte* codes = (byte*)w.Data + (first * from.Pitch) + from.Part(k).WeightOffset;
-            for (int n = 0; n < count; n++, codes += from.Pitch)
-            {
-                if (w.Source == TileSource.Int8)
-                {
-                    TileWidening.Int8((sbyte*)codes, length, (ushort*)(widened + (n * layout.Pitch)));
-                }
-                else
-                {
-                    TileWidening.Int4(codes, length / CodeFormat.Int4Block, widened + (n * layout.Pitch));
-                }
-            }
-
-            for (int tile = 0; tile < tiles; tile++)
-            {
-                int row = FirstRow(rows, tile, tiles);
-                var code = TileCode.Get(source, FirstRow(rows, tile + 1, tiles) - row, 0);
-                TileArguments arguments = layout.Arguments(padded.Part(k), x, xPitch, row, yStride);
-                arguments.Weights = widened;
-                arguments.Y = y + ((long)row * yStride);
-                for (int n = 0; n < count; n += TileEmitter.Outputs)
-                {
-                    code(&arguments);
-                    arguments.Weights += TileEmitter.Outputs * layout.Pitch;
-                    arguments.Y += TileEmitter.Outputs;
-                }
-            }
-        }
-    }
-
     // One output that is left over: a tile whose four rows of weights are the same one.
-    private static void Single(TileWeights w, int output, ushort* x, long xPitch, int rows, float* y, int yStride)
+    private static void Single(TileWeights w, int output, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         float* sums = stackalloc float[TileEmitter.Outputs];
         var layout = TileLayout.Of(w.Source, w.Columns);

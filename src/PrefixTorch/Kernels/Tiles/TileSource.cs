@@ -3,15 +3,12 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <summary>What a tile reads its weights from.</summary>
 internal enum TileSource
 {
-    /// <summary>bf16, in order.</summary>
+    /// <summary>bf16, in order, which meet bf16 activations.</summary>
     BFloat16,
 
-    /// <summary>Signed bytes in order, made bf16 in registers, which holds all of them exactly.</summary>
+    /// <summary>Signed bytes in order, which meet activations as <see cref="CodedRows"/> lays them.</summary>
     Int8,
 
-    /// <summary>Four-bit codes as <see cref="CodeFormat"/> lays them: a grouped tile, in which each lane has its own scale and zero point over a block.</summary>
+    /// <summary>Four-bit codes as <see cref="CodeFormat"/> lays them; likewise.</summary>
     Int4,
-
-    /// <summary>The same codes as <see cref="TileWidening"/> leaves them: bf16 behind a block's factors in fp32.</summary>
-    GroupedBFloat16,
 }

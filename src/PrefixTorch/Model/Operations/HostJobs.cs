@@ -27,95 +27,80 @@ internal sealed unsafe partial class HostOperations
         }
     }
 
-    /// <summary>Blocks of outputs, over all parts of a product.</summary>
-    private readonly struct LinearJob : IBlockJob
+    /// <summary>Blocks of outputs, over all parts of a product of floats.</summary>
+    private readonly struct FloatJob(KernelSet kernels, HostRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
     {
+        // What a thread streams in some ten microseconds.
         private const int BytesPerBlock = 1 << 17;
 
-        private readonly KernelSet _kernels;
-        private readonly HostRows _x;
-        private readonly Linear _linear;
-        private readonly HostRows _y;
-        private readonly CodedRows _coded;
-        private readonly Workspaces _workspaces;
-        private readonly int _outputsPerBlock;
+        private readonly int _outputsPerBlock = OutputsPerBlock(x.Rows, workspaces.Exist, linear.Parts[0].RowBytes);
 
-        public LinearJob(KernelSet kernels, HostRows x, CodedRows coded, Workspaces workspaces, Linear linear, HostRows y)
-        {
-            _kernels = kernels;
-            _x = x;
-            _coded = coded;
-            _workspaces = workspaces;
-            _linear = linear;
-            _y = y;
-
-            // So many outputs are computed together; a block is what a thread streams in some ten microseconds.
-            int together = workspaces.Exist ? ProductShape.Of(x.Rows).Group : 4;
-            _outputsPerBlock = workspaces.Exist && x.Rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / linear.Parts[0].RowBytes / together * together);
-        }
-
-        public int Blocks => _linear.BlocksOf(_outputsPerBlock);
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
         public void Run(int block)
         {
-            (WeightMatrix part, int first, int start, int end) = _linear.Block(block, _outputsPerBlock);
-            float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-            if (_workspaces.Exist)
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            if (workspaces.Exist)
             {
-                byte* workspace = _workspaces.Enter(out int index);
-                part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns, workspace);
-                _workspaces.Leave(index);
-            }
-            else if (part.Format == WeightFormat.Float)
-            {
-                part.Multiply(_kernels, bias, start, end, _x.Floats, _x.Columns, _x.Rows, _y.Floats + first, _y.Columns);
+                byte* workspace = workspaces.Enter(out int index);
+                part.Multiply(kernels, bias, start, end, x.Floats, x.Columns, x.Rows, y.Floats + first, y.Columns, workspace);
+                workspaces.Leave(index);
             }
             else
             {
-                part.Multiply(_kernels, bias, start, end, _coded, _y.Floats + first, _y.Columns);
+                part.Multiply(kernels, bias, start, end, x.Floats, x.Columns, x.Rows, y.Floats + first, y.Columns);
             }
+        }
+
+        // So many outputs are computed together; of few rows, several times so many.
+        private static int OutputsPerBlock(int rows, bool blocked, long rowBytes)
+        {
+            int together = blocked ? ProductShape.Of(rows).Group : 4;
+            return blocked && rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / rowBytes / together * together);
+        }
+    }
+
+    /// <summary>Blocks of outputs, over all parts of a product of codes.</summary>
+    private readonly struct CodeJob(KernelSet kernels, CodedRows x, Linear linear, HostRows y) : IBlockJob
+    {
+        private const int BytesPerBlock = 1 << 16;
+
+        private readonly int _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
+
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            part.Multiply(kernels, linear.Bias is Vector b ? b.Data + first : null, start, end, x, y.Floats + first, y.Columns);
         }
     }
 
     /// <summary>Blocks of outputs by tiles, over all parts of a product.</summary>
-    private readonly struct TileJob : IBlockJob
+    private readonly struct TileJob(byte* x, long xPitch, Linear linear, HostRows y) : IBlockJob
     {
         // Of few rows a block is what a thread streams in a few microseconds; of many, what stays in the second cache level.
         private const int BytesPerBlock = 1 << 16;
         private const int ManyOutputs = 64;
 
-        private readonly HostRows _x;
-        private readonly Linear _linear;
-        private readonly HostRows _y;
-        private readonly int _outputsPerBlock;
+        private readonly int _outputsPerBlock = y.Rows >= TileProduct.ManyRows
+            ? ManyOutputs
+            : (int)Math.Max(TileEmitter.Outputs, BytesPerBlock / linear.Parts[0].RowBytes / TileEmitter.Outputs * TileEmitter.Outputs);
 
-        public TileJob(HostRows x, Linear linear, HostRows y)
-        {
-            _x = x;
-            _linear = linear;
-            _y = y;
-            long few = BytesPerBlock / linear.Parts[0].RowBytes / TileEmitter.Outputs * TileEmitter.Outputs;
-            _outputsPerBlock = x.Rows >= TileProduct.ManyRows ? ManyOutputs : (int)Math.Max(TileEmitter.Outputs, few);
-        }
-
-        public int Blocks => _linear.BlocksOf(_outputsPerBlock);
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
         public void Run(int block)
         {
-            (WeightMatrix part, int first, int start, int end) = _linear.Block(block, _outputsPerBlock);
-            float* bias = _linear.Bias is Vector b ? b.Data + first : null;
-            TileProduct.Run(part.Tiles, bias, start, end, (ushort*)_x.Data, (long)_x.Columns * sizeof(ushort), _x.Rows, _y.Floats + first, _y.Columns);
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            TileProduct.Run(part.Tiles, bias, start, end, x, xPitch, y.Rows, y.Floats + first, y.Columns);
         }
-    }
-
-    private readonly struct LayJob(TileSource source, HostRows x, HostRows to) : IBlockJob
-    {
-        public void Run(int row) => TileRows.Encode(source, (ushort*)x.Row(row), x.Columns, (ushort*)to.Row(row));
     }
 
     private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
     {
-        public void Run(int row) => kernels.EncodeActivations((float*)x.Row(row), x.Columns, int4, to, row);
+        public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), x.Columns, int4, to.Row(row));
     }
 
     /// <summary>One row: its query turned, its key turned and its value as it is, into their slot.</summary>

@@ -48,9 +48,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <summary>What the products of a model with these matrices take: bf16 where tiles can be had and no matrix holds more, otherwise fp32.</summary>
     public static DType RowDType(IEnumerable<WeightMatrix> matrices, KernelSet kernels) =>
-        kernels.Isa == Isa.Avx512 && TileCode.IsSupported && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
-
-    private bool UsesTiles => _rowDType == DType.BFloat16;
+        kernels.Isa == Isa.Avx512 && TileCode.Supports(TileSource.BFloat16) && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
 
     private int Heads => _config.NumAttentionHeads;
 
@@ -99,9 +97,26 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     }
 
     /// <inheritdoc/>
-    public HostRows Linear(HostRows x, Linear linear) =>
-        UsesTiles ? ProductByTiles(x, linear)
-            : ProductOfFloats(x, _step!.IsFew || x.Rows <= Step.FewRows ? Encode(x, linear.Parts[0].Format) : default, linear);
+    public HostRows Linear(HostRows x, Linear linear)
+    {
+        HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
+        using var scratch = new ArenaScope(_arena);
+        WeightFormat format = linear.Parts[0].Format;
+        if (format != WeightFormat.Float)
+        {
+            ProductOfCodes(x, format, linear, y);
+        }
+        else if (_rowDType == DType.BFloat16)
+        {
+            ProductByTiles(x.Data, (long)x.Columns * x.DType.Size(), linear, y);
+        }
+        else
+        {
+            ProductOfFloats(x, linear, y);
+        }
+
+        return y;
+    }
 
     /// <inheritdoc/>
     public void RopeAndAppend(HostRows queryKeyValue, int layer)
@@ -173,42 +188,6 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <summary>Frees the arena.</summary>
     public void Dispose() => _arena.Dispose();
-
-    private HostRows ProductByTiles(HostRows x, Linear linear)
-    {
-        HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        var job = new TileJob(LayForTiles(x, linear.Parts[0].TileSource), linear, y);
-        _pool.Run(job.Blocks, ref job);
-        return y;
-    }
-
-    // The rows as tiles meet weights of this kind; all parts of a product are quantized alike.
-    private HostRows LayForTiles(HostRows x, TileSource source)
-    {
-        if (!TileRows.NeedsEncoding(source, x.Columns))
-        {
-            return x;
-        }
-
-        HostRows laid = _arena.TakeRows(DType.BFloat16, x.Rows, TileRows.Elements(source, x.Columns));
-        var job = new LayJob(source, x, laid);
-        ForRows(x.Rows, ref job);
-        return laid;
-    }
-
-    // The rows as codes meet them; all parts of a product are quantized alike.
-    private CodedRows Encode(HostRows x, WeightFormat format)
-    {
-        if (format == WeightFormat.Float)
-        {
-            return default;
-        }
-
-        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns, format == WeightFormat.Int4)), x.Rows, x.Columns, format == WeightFormat.Int4);
-        var job = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
-        ForRows(x.Rows, ref job);
-        return coded;
-    }
 
     // One row is too little work to share.
     private void ForRows<TJob>(int rows, ref TJob job)

@@ -1,21 +1,37 @@
 using PrefixTorch.Kernels;
-using PrefixTorch.Memory;
+using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Model.Operations;
 
-/// <content>Products in fp32, whatever the weights are held in: our own kernels for any number of rows.</content>
+/// <content>Products, by what the weights are held in and what the processor multiplies.</content>
 internal sealed unsafe partial class HostOperations
 {
-    // Rows of codes are encoded where few of them meet codes; many rows meet widened weights.
-    private HostRows ProductOfFloats(HostRows x, CodedRows coded, Linear linear)
+    private void ProductByTiles(byte* x, long xPitch, Linear linear, HostRows y)
     {
-        HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
-        using var scratch = new ArenaScope(_arena);
-        Workspaces workspaces = coded.Rows == 0 && x.Rows > _kernels.StreamedRows
-            ? Workspaces.Take(_arena, _pool.Threads, ProductShape.Of(x.Rows).WorkspaceBytes)
-            : default;
-        var job = new LinearJob(_kernels, x, coded, workspaces, linear, y);
+        var job = new TileJob(x, xPitch, linear, y);
         _pool.Run(job.Blocks, ref job);
-        return y;
+    }
+
+    private void ProductOfFloats(HostRows x, Linear linear, HostRows y)
+    {
+        Workspaces workspaces = x.Rows > _kernels.StreamedRows ? Workspaces.Take(_arena, _pool.Threads, ProductShape.Of(x.Rows).WorkspaceBytes) : default;
+        var job = new FloatJob(_kernels, x, workspaces, linear, y);
+        _pool.Run(job.Blocks, ref job);
+    }
+
+    // Rows are encoded once for all parts of a product, which are quantized alike.
+    private void ProductOfCodes(HostRows x, WeightFormat format, Linear linear, HostRows y)
+    {
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var encode = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
+        ForRows(x.Rows, ref encode);
+        if (_kernels.Isa == Isa.Avx512 && TileCode.Supports(linear.Parts[0].TileSource))
+        {
+            ProductByTiles(coded.Row(0), coded.Pitch, linear, y);
+            return;
+        }
+
+        var job = new CodeJob(_kernels, coded, linear, y);
+        _pool.Run(job.Blocks, ref job);
     }
 }
