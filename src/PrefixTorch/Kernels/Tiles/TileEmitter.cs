@@ -5,7 +5,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace PrefixTorch.Kernels.Tiles;
 
 /// <summary>
-/// Writes the machine code of a tile: one to six rows of activations times four rows of weights, by instructions for which .NET has no intrinsic:
+/// Writes the machine code of a tile: a few rows of activations times two or four rows of weights, by instructions for which .NET has no intrinsic:
 /// <c>vdpbf16ps</c> (AVX-512 BF16), which does twice the products of an fp32 multiply-add, and for codes <c>vpdpbusd</c> (AVX-512 VNNI), four times.
 /// </summary>
 /// <remarks>
@@ -16,18 +16,12 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <para>
 /// Codes and activations of a block (<see cref="CodedRows"/>) are multiplied and added up in integers, exactly; then each lane meets its scales. The
 /// instruction takes unsigned weights: int8's are made so by adding 128, int4's are the upper four bits of a byte, which is 16 times the code.
+/// An element has a second register then, for its sum over blocks; keeping those in memory instead took a fifth of the time.
 /// </para>
 /// </remarks>
-internal static class TileEmitter
+internal sealed class TileEmitter
 {
-    /// <summary>Outputs of a tile.</summary>
-    public const int Outputs = 4;
-
-    /// <summary>Rows of a tile at most: 24 sums, four weights and an activation fit 32 registers.</summary>
-    public const int MaxRows = 6;
-
     private const int Line = Streams.Line;
-    private const int Scratch = MaxRows * Outputs;
     private const int Mask = 30;
     private const int Last = 31;
     private const uint UpperHalves = 0xf0f0f0f0;
@@ -56,6 +50,12 @@ internal static class TileEmitter
 
     private static readonly AssemblerRegisterXMM[] s_keptVectors = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 
+    private readonly Assembler _code = new(64) { PreferVex = false };
+    private readonly TileShape _shape;
+    private readonly int _rowsAhead;
+
+    private TileEmitter(TileShape shape, int rowsAhead) => (_shape, _rowsAhead) = (shape, rowsAhead);
+
     // Where things are: weights and three times their pitch, activations and three and five times theirs.
     private static AssemblerRegister64 Arguments => rdi;
 
@@ -77,346 +77,346 @@ internal static class TileEmitter
 
     private static AssemblerRegister64 Ahead => r12;
 
-    // With codes: the block's activations, sums over blocks, which have no registers, the stack without them, and the steps of a block.
+    // With codes: a block's activations, and how many steps it has.
     private static AssemblerRegister64 Values => rbx;
 
-    private static AssemblerRegister64 Sums => r13;
+    private static AssemblerRegister64 BlockSteps => r13;
 
-    private static AssemblerRegister64 Stack => r14;
-
-    private static AssemblerRegister64 BlockSteps => r15;
+    private int Products => _shape.Rows * _shape.Outputs;
 
     /// <summary>The code of a tile.</summary>
-    /// <param name="source">What the weights are.</param>
-    /// <param name="rows">Rows of activations, 1 … <see cref="MaxRows"/>.</param>
+    /// <param name="shape">What it computes.</param>
     /// <param name="rowsAhead">Of so many rows of the weights that come next, each step asks for what the next tile's will read.</param>
-    public static byte[] Emit(TileSource source, int rows, int rowsAhead)
+    public static byte[] Emit(TileShape shape, int rowsAhead) => new TileEmitter(shape, rowsAhead).Assemble();
+
+    private byte[] Assemble()
     {
-        var code = new Assembler(64) { PreferVex = false };
-        Enter(code);
-        switch (source)
+        Enter();
+        for (int i = 0; i < Products; i++)
+        {
+            Clear(Sum(i));
+        }
+
+        switch (_shape.Source)
         {
             case TileSource.BFloat16:
-                Floats(code, rows, rowsAhead);
+                Floats();
                 break;
             case TileSource.Int8:
-                EnterCodes(code, rows, SignBits);
-                Int8(code, rows, rowsAhead);
-                LeaveCodes(code, rows);
+                Int8();
                 break;
             default:
-                EnterCodes(code, rows, UpperHalves);
-                Int4(code, rows, rowsAhead);
-                LeaveCodes(code, rows);
+                Int4();
                 break;
         }
 
-        Finish(code, rows);
-        Leave(code);
-
+        Finish();
+        Leave();
         var stream = new MemoryStream();
-        code.Assemble(new StreamCodeWriter(stream), 0);
+        _code.Assemble(new StreamCodeWriter(stream), 0);
         return stream.ToArray();
     }
 
-    private static void Floats(Assembler code, int rows, int rowsAhead)
+    private void Floats()
     {
-        const int stepBytes = Line;
-        for (int i = 0; i < rows * Outputs; i++)
-        {
-            Clear(code, i);
-        }
-
-        Label loop = code.CreateLabel(), tail = code.CreateLabel(), sums = code.CreateLabel();
-        code.test(Steps, Steps);
-        code.jz(tail);
-        code.Label(ref loop);
-        AskAhead(code, rowsAhead, stepBytes);
-        Multiply(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n], Weight(n, 0, __zmmword_ptr)), row => code.vmovdqu16(s_zmm[Last], AtRow(X, row, 0)), code.vdpbf16ps);
-        code.add(Weights, stepBytes);
-        code.add(X, stepBytes);
-        code.dec(Steps);
-        code.jnz(loop);
+        Label loop = _code.CreateLabel(), tail = _code.CreateLabel(), sums = _code.CreateLabel();
+        _code.test(Steps, Steps);
+        _code.jz(tail);
+        _code.Label(ref loop);
+        AskAhead(Line);
+        Multiply(n => _code.vmovdqu16(Weight(n), WeightAt(n, 0, __zmmword_ptr)), row => _code.vmovdqu16(s_zmm[Last], ActivationAt(X, row, 0)), _code.vdpbf16ps);
+        _code.add(Weights, Line);
+        _code.add(X, Line);
+        _code.dec(Steps);
+        _code.jnz(loop);
 
         // What is left of a row that is no multiple of a register: the rest of the register reads as zeros, and nothing behind the row is touched.
-        code.Label(ref tail);
-        code.mov(r8d, Field(nameof(TileArguments.TailMask), __dword_ptr));
-        code.test(r8d, r8d);
-        code.jz(sums);
-        code.kmovd(k1, r8d);
-        Multiply(code, rows, n => code.vmovdqu16(s_zmm[Scratch + n].k1.z, Weight(n, 0, __zmmword_ptr)), row => code.vmovdqu16(s_zmm[Last].k1.z, AtRow(X, row, 0)), code.vdpbf16ps);
-        code.Label(ref sums);
+        _code.Label(ref tail);
+        _code.mov(r8d, Field(nameof(TileArguments.TailMask), __dword_ptr));
+        _code.test(r8d, r8d);
+        _code.jz(sums);
+        _code.kmovd(k1, r8d);
+        Multiply(n => _code.vmovdqu16(Weight(n).k1.z, WeightAt(n, 0, __zmmword_ptr)), row => _code.vmovdqu16(s_zmm[Last].k1.z, ActivationAt(X, row, 0)), _code.vdpbf16ps);
+        _code.Label(ref sums);
     }
 
-    // Signed bytes: the last block of a row may have fewer steps.
-    private static void Int8(Assembler code, int rows, int rowsAhead)
+    // Signed bytes; the last block of a row may have fewer steps.
+    private void Int8()
     {
-        Label block = code.CreateLabel(), step = code.CreateLabel();
-        code.Label(ref block);
-        for (int row = 0; row < rows; row++)
+        Label block = _code.CreateLabel(), step = _code.CreateLabel();
+        LoadMask(SignBits);
+        _code.Label(ref block);
+        for (int row = 0; row < _shape.Rows; row++)
         {
-            code.vmovdqa32(s_zmm[row * Outputs], AtRow(X, row, CodedRows.CorrectionsAt));
-            for (int n = 1; n < Outputs; n++)
+            _code.vmovdqa32(Product(row, 0), ActivationAt(X, row, CodedRows.CorrectionsAt));
+            for (int n = 1; n < _shape.Outputs; n++)
             {
-                code.vmovdqa32(s_zmm[(row * Outputs) + n], s_zmm[row * Outputs]);
+                _code.vmovdqa32(Product(row, n), Product(row, 0));
             }
         }
 
-        code.lea(Values, __[X + CodedRows.ValuesAt]);
-        code.mov(BlockSteps, CodedRows.Block / CodeFormat.Int8Block);
-        code.cmp(Steps, BlockSteps);
-        code.cmovb(BlockSteps, Steps);
-        code.sub(Steps, BlockSteps);
-        code.Label(ref step);
-        AskAhead(code, rowsAhead, CodeFormat.Int8Block);
+        _code.lea(Values, __[X + CodedRows.ValuesAt]);
+        _code.mov(BlockSteps, CodedRows.Block / CodeFormat.Int8Block);
+        _code.cmp(Steps, BlockSteps);
+        _code.cmovb(BlockSteps, Steps);
+        _code.sub(Steps, BlockSteps);
+        _code.Label(ref step);
+        AskAhead(CodeFormat.Int8Block);
         for (int line = 0; line < CodeFormat.Int8Block; line += Line)
         {
             int at = line;
-            MultiplyBytes(code, rows, n => code.vpxord(s_zmm[Scratch + n], s_zmm[Mask], Weight(n, at, __zmmword_ptr)), at);
+            MultiplyBytes(n => _code.vpxord(Weight(n), s_zmm[Mask], WeightAt(n, at, __zmmword_ptr)), at);
         }
 
-        code.add(Weights, CodeFormat.Int8Block);
-        code.add(Values, CodeFormat.Int8Block);
-        code.dec(BlockSteps);
-        code.jnz(step);
-        AddBlock(code, rows, hasScales: false);
-        code.test(Steps, Steps);
-        code.jnz(block);
+        _code.add(Weights, CodeFormat.Int8Block);
+        _code.add(Values, CodeFormat.Int8Block);
+        _code.dec(BlockSteps);
+        _code.jnz(step);
+        AddBlock(hasScales: false);
+        _code.test(Steps, Steps);
+        _code.jnz(block);
     }
 
     // Four bits: 16 × code times activation, less zero point times the lane's sum of activations; then the lane's scale.
-    private static void Int4(Assembler code, int rows, int rowsAhead)
+    private void Int4()
     {
-        Label block = code.CreateLabel();
-        code.Label(ref block);
-        AskAhead(code, rowsAhead, CodeFormat.Int4BlockBytes);
-        for (int i = 0; i < rows * Outputs; i++)
+        Label block = _code.CreateLabel();
+        LoadMask(UpperHalves);
+        _code.Label(ref block);
+        AskAhead(CodeFormat.Int4BlockBytes);
+        for (int i = 0; i < Products; i++)
         {
-            Clear(code, i);
+            Clear(s_zmm[i]);
         }
 
-        code.lea(Values, __[X + CodedRows.ValuesAt]);
+        _code.lea(Values, __[X + CodedRows.ValuesAt]);
         for (int line = 0; line < CodeFormat.Int4Block / 2; line += Line)
         {
             int at = CodeFormat.Int4Header + line;
-            MultiplyBytes(code, rows, LoadLower, 2 * line);
-            MultiplyBytes(code, rows, n => code.vpandd(s_zmm[Scratch + n], s_zmm[Mask], Weight(n, at, __zmmword_ptr)), (2 * line) + Line);
+            MultiplyBytes(LoadLower, 2 * line);
+            MultiplyBytes(n => _code.vpandd(Weight(n), s_zmm[Mask], WeightAt(n, at, __zmmword_ptr)), (2 * line) + Line);
 
             void LoadLower(int n)
             {
-                code.vpslld(s_zmm[Scratch + n], Weight(n, at, __zmmword_ptr), 4);
-                code.vpandd(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Mask]);
+                _code.vpslld(Weight(n), WeightAt(n, at, __zmmword_ptr), 4);
+                _code.vpandd(Weight(n), Weight(n), s_zmm[Mask]);
             }
         }
 
         Multiply(
-            code, rows, n => code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, CodeFormat.Groups, __xmmword_ptr)),
-            row => code.vmovdqa32(s_zmm[Last], AtRow(X, row, CodedRows.CorrectionsAt)), code.vpdpwssd);
-        for (int n = 0; n < Outputs; n++)
+            n => _code.vpmovzxbd(Weight(n), WeightAt(n, CodeFormat.Groups, __xmmword_ptr)),
+            row => _code.vmovdqa32(s_zmm[Last], ActivationAt(X, row, CodedRows.CorrectionsAt)), _code.vpdpwssd);
+        for (int n = 0; n < _shape.Outputs; n++)
         {
-            code.vpmovzxbd(s_zmm[Scratch + n], Weight(n, 0, __xmmword_ptr));
-            code.vcvtdq2ps(s_zmm[Scratch + n], s_zmm[Scratch + n]);
-            code.vmulps(s_zmm[Scratch + n], s_zmm[Scratch + n], s_zmm[Scratch + n]);
+            _code.vpmovzxbd(Weight(n), WeightAt(n, 0, __xmmword_ptr));
+            _code.vcvtdq2ps(Weight(n), Weight(n));
+            _code.vmulps(Weight(n), Weight(n), Weight(n));
         }
 
-        AddBlock(code, rows, hasScales: true);
-        code.add(Weights, CodeFormat.Int4BlockBytes);
-        code.dec(Steps);
-        code.jnz(block);
+        AddBlock(hasScales: true);
+        _code.add(Weights, CodeFormat.Int4BlockBytes);
+        _code.dec(Steps);
+        _code.jnz(block);
+    }
+
+    private void LoadMask(uint bits)
+    {
+        _code.mov(r13d, bits);
+        _code.vpbroadcastd(s_zmm[Mask], r13d);
     }
 
     // Into the second level: asking for the first was far slower than not asking at all, as it has few places for lines on their way.
-    private static void AskAhead(Assembler code, int rows, int bytes)
+    private void AskAhead(int bytes)
     {
-        for (int n = 0; n < rows; n++)
+        for (int n = 0; n < _rowsAhead; n++)
         {
             for (int line = 0; line < bytes; line += Line)
             {
-                code.prefetcht2(Weight(Ahead, n, line, __byte_ptr));
+                _code.prefetcht2(AtWeight(Ahead, n, line, __byte_ptr));
             }
         }
 
-        if (rows > 0)
+        if (_rowsAhead > 0)
         {
-            code.add(Ahead, bytes);
+            _code.add(Ahead, bytes);
         }
     }
 
     // A register of each row of weights and each row of activations.
-    private static void Multiply(Assembler code, int rows, Action<int> loadWeights, Action<int> loadActivations, Action<AssemblerRegisterZMM, AssemblerRegisterZMM, AssemblerRegisterZMM> multiply)
+    private void Multiply(Action<int> loadWeights, Action<int> loadActivations, Action<AssemblerRegisterZMM, AssemblerRegisterZMM, AssemblerRegisterZMM> multiply)
     {
-        for (int n = 0; n < Outputs; n++)
+        for (int n = 0; n < _shape.Outputs; n++)
         {
             loadWeights(n);
         }
 
-        for (int row = 0; row < rows; row++)
+        for (int row = 0; row < _shape.Rows; row++)
         {
             loadActivations(row);
-            for (int n = 0; n < Outputs; n++)
+            for (int n = 0; n < _shape.Outputs; n++)
             {
-                multiply(s_zmm[(row * Outputs) + n], s_zmm[Scratch + n], s_zmm[Last]);
+                multiply(Product(row, n), Weight(n), s_zmm[Last]);
             }
         }
     }
 
-    private static void MultiplyBytes(Assembler code, int rows, Action<int> loadWeights, int values) =>
-        Multiply(code, rows, loadWeights, row => code.vmovdqa32(s_zmm[Last], AtRow(Values, row, values)), code.vpdpbusd);
+    private void MultiplyBytes(Action<int> loadWeights, int values) =>
+        Multiply(loadWeights, row => _code.vmovdqa32(s_zmm[Last], ActivationAt(Values, row, values)), _code.vpdpbusd);
 
     // A block's products as floats, times the activations' scales and the weights' groups', to the blocks before.
-    private static void AddBlock(Assembler code, int rows, bool hasScales)
+    private void AddBlock(bool hasScales)
     {
-        for (int row = 0; row < rows; row++)
+        for (int row = 0; row < _shape.Rows; row++)
         {
-            code.vmovaps(s_zmm[Last], AtRow(X, row, 0));
-            for (int n = 0; n < Outputs; n++)
+            _code.vmovaps(s_zmm[Last], ActivationAt(X, row, 0));
+            for (int n = 0; n < _shape.Outputs; n++)
             {
-                int i = (row * Outputs) + n;
-                code.vcvtdq2ps(s_zmm[i], s_zmm[i]);
+                AssemblerRegisterZMM product = Product(row, n);
+                _code.vcvtdq2ps(product, product);
                 if (hasScales)
                 {
-                    code.vmulps(s_zmm[i], s_zmm[i], s_zmm[Last]);
+                    _code.vmulps(product, product, s_zmm[Last]);
                 }
 
-                code.vfmadd213ps(s_zmm[i], s_zmm[hasScales ? Scratch + n : Last], Sum(i));
-                code.vmovaps(Sum(i), s_zmm[i]);
+                _code.vfmadd231ps(Sum((row * _shape.Outputs) + n), product, hasScales ? Weight(n) : s_zmm[Last]);
             }
         }
 
-        code.add(X, CodedRows.BlockBytes);
+        _code.add(X, CodedRows.BlockBytes);
     }
 
-    // Four registers of sixteen sums become one of four: pairs of lanes first, then the four quarters.
-    private static void Finish(Assembler code, int rows)
+    // Four registers of sixteen sums become one of four: pairs of lanes first, then the four quarters. Four outputs of a row, or two of two rows.
+    private void Finish()
     {
-        code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
-        code.mov(rcx, Field(nameof(TileArguments.YPitch), __qword_ptr));
-        code.mov(r8d, Field(nameof(TileArguments.Adds), __dword_ptr));
-        const int a = Scratch, b = a + 1, c = a + 2, d = a + 3;
-        for (int row = 0; row < rows; row++)
+        _code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
+        _code.mov(rcx, Field(nameof(TileArguments.YPitch), __qword_ptr));
+        _code.mov(r8d, Field(nameof(TileArguments.Adds), __dword_ptr));
+        int rowsAtOnce = TileShape.MostOutputs / _shape.Outputs;
+        for (int first = 0; first < Products; first += TileShape.MostOutputs)
         {
-            int first = row * Outputs;
-            code.vunpcklps(s_zmm[a], s_zmm[first], s_zmm[first + 1]);
-            code.vunpckhps(s_zmm[b], s_zmm[first], s_zmm[first + 1]);
-            code.vaddps(s_zmm[a], s_zmm[a], s_zmm[b]);
-            code.vunpcklps(s_zmm[c], s_zmm[first + 2], s_zmm[first + 3]);
-            code.vunpckhps(s_zmm[d], s_zmm[first + 2], s_zmm[first + 3]);
-            code.vaddps(s_zmm[c], s_zmm[c], s_zmm[d]);
-            code.vunpcklpd(s_zmm[b], s_zmm[a], s_zmm[c]);
-            code.vunpckhpd(s_zmm[d], s_zmm[a], s_zmm[c]);
-            code.vaddps(s_zmm[first], s_zmm[b], s_zmm[d]);
-            code.vextractf64x4(s_ymm[a], s_zmm[first], 1);
-            code.vaddps(s_ymm[a], s_ymm[a], s_ymm[first]);
-            code.vextractf32x4(s_xmm[b], s_ymm[a], 1);
-            code.vaddps(s_xmm[first], s_xmm[a], s_xmm[b]);
+            // Of a row that has no other beside it, the last sums are there twice.
+            AssemblerRegisterZMM x = Sum(first), y = Sum(first + 1), z = Sum(Math.Min(first + 2, Products - 2)), w = Sum(Math.Min(first + 3, Products - 1));
+            const int a = 28, b = 29, c = 30, d = 31;
+            _code.vunpcklps(s_zmm[a], x, y);
+            _code.vunpckhps(s_zmm[b], x, y);
+            _code.vaddps(s_zmm[a], s_zmm[a], s_zmm[b]);
+            _code.vunpcklps(s_zmm[c], z, w);
+            _code.vunpckhps(s_zmm[d], z, w);
+            _code.vaddps(s_zmm[c], s_zmm[c], s_zmm[d]);
+            _code.vunpcklpd(s_zmm[b], s_zmm[a], s_zmm[c]);
+            _code.vunpckhpd(s_zmm[d], s_zmm[a], s_zmm[c]);
+            _code.vaddps(s_zmm[a], s_zmm[b], s_zmm[d]);
+            _code.vextractf64x4(s_ymm[b], s_zmm[a], 1);
+            _code.vaddps(s_ymm[a], s_ymm[a], s_ymm[b]);
+            _code.vextractf32x4(s_xmm[b], s_ymm[a], 1);
+            _code.vaddps(s_xmm[a], s_xmm[a], s_xmm[b]);
+            for (int i = 0; i < rowsAtOnce && first + (i * _shape.Outputs) < Products; i++)
+            {
+                Store(i == 0 ? s_xmm[a] : s_xmm[b]);
+                if (i == 0 && rowsAtOnce > 1)
+                {
+                    _code.vpermilpd(s_xmm[b], s_xmm[a], 1);
+                }
+            }
         }
-
-        Label replace = code.CreateLabel(), done = code.CreateLabel();
-        code.test(r8d, r8d);
-        code.jz(replace);
-        for (int row = 0; row < rows; row++)
-        {
-            code.vaddps(s_xmm[row * Outputs], s_xmm[row * Outputs], __xmmword_ptr[rax]);
-            code.vmovups(__xmmword_ptr[rax], s_xmm[row * Outputs]);
-            code.add(rax, rcx);
-        }
-
-        code.jmp(done);
-        code.Label(ref replace);
-        for (int row = 0; row < rows; row++)
-        {
-            code.vmovups(__xmmword_ptr[rax], s_xmm[row * Outputs]);
-            code.add(rax, rcx);
-        }
-
-        code.Label(ref done);
     }
 
-    private static void Enter(Assembler code)
+    // A row's outputs, to those of the K blocks before.
+    private void Store(AssemblerRegisterXMM row)
+    {
+        Label replace = _code.CreateLabel();
+        bool isWhole = _shape.Outputs == TileShape.MostOutputs;
+        _code.test(r8d, r8d);
+        _code.jz(replace);
+        if (isWhole)
+        {
+            _code.vaddps(row, row, __xmmword_ptr[rax]);
+        }
+        else
+        {
+            _code.vmovsd(s_xmm[30], __qword_ptr[rax]);
+            _code.vaddps(row, row, s_xmm[30]);
+        }
+
+        _code.Label(ref replace);
+        if (isWhole)
+        {
+            _code.vmovups(__xmmword_ptr[rax], row);
+        }
+        else
+        {
+            _code.vmovsd(__qword_ptr[rax], row);
+        }
+
+        _code.add(rax, rcx);
+    }
+
+    private void Enter()
     {
         foreach (AssemblerRegister64 register in s_kept)
         {
-            code.push(register);
+            _code.push(register);
         }
 
         if (OperatingSystem.IsWindows())
         {
-            code.sub(rsp, s_keptVectors.Length * 16);
+            _code.sub(rsp, s_keptVectors.Length * 16);
             for (int i = 0; i < s_keptVectors.Length; i++)
             {
-                code.vmovups(__xmmword_ptr[rsp + (i * 16)], s_keptVectors[i]);
+                _code.vmovups(__xmmword_ptr[rsp + (i * 16)], s_keptVectors[i]);
             }
 
-            code.mov(Arguments, rcx);
+            _code.mov(Arguments, rcx);
         }
 
-        code.mov(Weights, Field(nameof(TileArguments.Weights), __qword_ptr));
-        code.mov(WeightPitch, Field(nameof(TileArguments.WeightPitch), __qword_ptr));
-        code.mov(X, Field(nameof(TileArguments.X), __qword_ptr));
-        code.mov(XPitch, Field(nameof(TileArguments.XPitch), __qword_ptr));
-        code.mov(Steps, Field(nameof(TileArguments.Steps), __qword_ptr));
-        code.mov(Ahead, Field(nameof(TileArguments.Ahead), __qword_ptr));
-        code.lea(WeightPitch3, __[WeightPitch + (WeightPitch * 2)]);
-        code.lea(XPitch3, __[XPitch + (XPitch * 2)]);
-        code.lea(XPitch5, __[XPitch + (XPitch * 4)]);
+        _code.mov(Weights, Field(nameof(TileArguments.Weights), __qword_ptr));
+        _code.mov(WeightPitch, Field(nameof(TileArguments.WeightPitch), __qword_ptr));
+        _code.mov(X, Field(nameof(TileArguments.X), __qword_ptr));
+        _code.mov(XPitch, Field(nameof(TileArguments.XPitch), __qword_ptr));
+        _code.mov(Steps, Field(nameof(TileArguments.Steps), __qword_ptr));
+        _code.mov(Ahead, Field(nameof(TileArguments.Ahead), __qword_ptr));
+        _code.lea(WeightPitch3, __[WeightPitch + (WeightPitch * 2)]);
+        _code.lea(XPitch3, __[XPitch + (XPitch * 2)]);
+        _code.lea(XPitch5, __[XPitch + (XPitch * 4)]);
     }
 
-    // Room for the sums, which begin as zeros.
-    private static void EnterCodes(Assembler code, int rows, uint mask)
-    {
-        code.mov(Stack, rsp);
-        code.sub(rsp, rows * Outputs * Line);
-        code.and(rsp, -Line);
-        code.mov(Sums, rsp);
-        Clear(code, 0);
-        for (int i = 0; i < rows * Outputs; i++)
-        {
-            code.vmovaps(Sum(i), s_zmm[0]);
-        }
-
-        code.mov(r15d, mask);
-        code.vpbroadcastd(s_zmm[Mask], r15d);
-    }
-
-    private static void LeaveCodes(Assembler code, int rows)
-    {
-        for (int i = 0; i < rows * Outputs; i++)
-        {
-            code.vmovaps(s_zmm[i], Sum(i));
-        }
-
-        code.mov(rsp, Stack);
-    }
-
-    private static void Leave(Assembler code)
+    private void Leave()
     {
         if (OperatingSystem.IsWindows())
         {
             for (int i = 0; i < s_keptVectors.Length; i++)
             {
-                code.vmovups(s_keptVectors[i], __xmmword_ptr[rsp + (i * 16)]);
+                _code.vmovups(s_keptVectors[i], __xmmword_ptr[rsp + (i * 16)]);
             }
 
-            code.add(rsp, s_keptVectors.Length * 16);
+            _code.add(rsp, s_keptVectors.Length * 16);
         }
 
-        code.vzeroupper();
+        _code.vzeroupper();
         foreach (AssemblerRegister64 register in s_kept.Reverse())
         {
-            code.pop(register);
+            _code.pop(register);
         }
 
-        code.ret();
+        _code.ret();
     }
 
-    private static void Clear(Assembler code, int register) => code.vpxord(s_zmm[register], s_zmm[register], s_zmm[register]);
+    private void Clear(AssemblerRegisterZMM register) => _code.vpxord(register, register, register);
+
+    // An element's products: of a block, with codes.
+    private AssemblerRegisterZMM Product(int row, int n) => s_zmm[(row * _shape.Outputs) + n];
+
+    private AssemblerRegisterZMM Sum(int i) => s_zmm[_shape.Source == TileSource.BFloat16 ? i : Products + i];
+
+    // The registers behind those of the largest tile.
+    private AssemblerRegisterZMM Weight(int n) => s_zmm[(_shape.Source == TileSource.BFloat16 ? Products : 2 * Products) + n];
 
     private static AssemblerMemoryOperand Field(string name, AssemblerMemoryOperandFactory size) =>
         size[Arguments + (int)Marshal.OffsetOf<TileArguments>(name)];
 
-    private static AssemblerMemoryOperand Weight(int n, int offset, AssemblerMemoryOperandFactory size) => Weight(Weights, n, offset, size);
+    private static AssemblerMemoryOperand WeightAt(int n, int offset, AssemblerMemoryOperandFactory size) => AtWeight(Weights, n, offset, size);
 
-    private static AssemblerMemoryOperand Weight(AssemblerRegister64 first, int n, int offset, AssemblerMemoryOperandFactory size) => n switch
+    private static AssemblerMemoryOperand AtWeight(AssemblerRegister64 first, int n, int offset, AssemblerMemoryOperandFactory size) => n switch
     {
         0 => size[first + offset],
         1 => size[first + WeightPitch + offset],
@@ -424,15 +424,14 @@ internal static class TileEmitter
         _ => size[first + WeightPitch3 + offset],
     };
 
-    private static AssemblerMemoryOperand Sum(int i) => __zmmword_ptr[Sums + (i * Line)];
-
-    private static AssemblerMemoryOperand AtRow(AssemblerRegister64 first, int row, int offset) => row switch
+    private static AssemblerMemoryOperand ActivationAt(AssemblerRegister64 first, int row, int offset) => row switch
     {
         0 => __zmmword_ptr[first + offset],
         1 => __zmmword_ptr[first + XPitch + offset],
         2 => __zmmword_ptr[first + (XPitch * 2) + offset],
         3 => __zmmword_ptr[first + XPitch3 + offset],
         4 => __zmmword_ptr[first + (XPitch * 4) + offset],
-        _ => __zmmword_ptr[first + XPitch5 + offset],
+        5 => __zmmword_ptr[first + XPitch5 + offset],
+        _ => __zmmword_ptr[first + (XPitch3 * 2) + offset],
     };
 }

@@ -23,102 +23,127 @@ internal static unsafe class TileProduct
     /// <summary>Elements of a K block: six rows of activations are then 24 KB, which the first cache level holds.</summary>
     public const int KBlock = 2048;
 
-    /// <summary>From here on rows are many: weights are kept in the second cache level while all rows pass.</summary>
-    public const int ManyRows = 64;
+    private const int OutputsAtOnce = 64;
+    private const int BytesPerBlock = 1 << 16;
+    private const int OutputsOfSeveral = 32;
 
-    private const int ManyOutputs = 64;
+    private const int ManyRows = 64;
+
+    private const int NearStride = OutputsAtOnce + (Streams.Line / sizeof(float));
+
+    /// <summary>
+    /// How many outputs a thread should take at a time: of few rows what it streams in a few microseconds, otherwise so many that rows are met often
+    /// while they are near.
+    /// </summary>
+    public static int OutputsPerBlock(TileSource source, int rows, long rowBytes)
+    {
+        int few = (int)Math.Max(TileShape.MostOutputs, BytesPerBlock / rowBytes / TileShape.MostOutputs * TileShape.MostOutputs);
+        return rows >= ManyRows ? OutputsAtOnce : TileShape.For(source, rows).IsForFew(rows) ? few : Math.Max(OutputsOfSeveral, few);
+    }
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
+    [SkipLocalsInit]
     public static void Run(TileWeights w, float* bias, int first, int end, byte* x, long xPitch, int rows, float* y, int yStride)
     {
-        bool isMany = rows >= ManyRows;
-        int whole = first + ((end - first) / TileEmitter.Outputs * TileEmitter.Outputs);
-
         // The outputs' scales come from memory too, and are not met before the end.
         for (int n = first; n < end && w.Scales != 0; n += Streams.Line / sizeof(float))
         {
             Streams.Prefetch((byte*)w.Scales + ((long)n * sizeof(float)));
         }
 
-        if (!isMany)
+        // Rows of y often lie a power of two apart, where the cache has room for few of them: what tiles leave there a few numbers at a time they leave
+        // side by side first.
+        var shape = TileShape.For(w.Source, rows);
+        bool isMany = rows >= ManyRows;
+        float* near = stackalloc float[isMany ? 0 : rows * NearStride];
+        for (int n = first, count; n < end; n += count)
         {
-            Few(w, first, whole - first, x, xPitch, rows, y + first, yStride);
-        }
-        else
-        {
-            for (int n = first; n < whole; n += ManyOutputs)
+            count = Math.Min(OutputsAtOnce, end - n);
+            int whole = count / shape.Outputs * shape.Outputs;
+            float* to = isMany ? y + n : near;
+            int stride = isMany ? yStride : NearStride;
+            if (shape.IsForFew(rows))
             {
-                Many(w, n, Math.Min(ManyOutputs, whole - n), x, xPitch, rows, y + n, yStride);
+                Few(w, shape, n, whole, x, xPitch, rows, to, stride);
             }
-        }
+            else
+            {
+                Several(w, shape, n, whole, x, xPitch, rows, to, stride);
+            }
 
-        for (int n = whole; n < end; n++)
-        {
-            Single(w, n, x, xPitch, rows, y + n, yStride);
-        }
+            for (int i = whole; i < count; i++)
+            {
+                Single(w, n + i, x, xPitch, rows, to + i, stride);
+            }
 
-        Finish(w, bias, first, end, rows, y, yStride);
+            Finish(w, bias, n, count, rows, to, stride, y + n, yStride);
+        }
     }
 
-    // Outputs first … + count − 1, a multiple of four, and few rows: four rows of weights meet all of them before the next are read.
+    // Outputs first … + count − 1, a multiple of a tile's, and few rows: a tile's rows of weights meet all of them before the next are read.
     [SkipLocalsInit]
-    private static void Few(TileWeights w, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
+    private static void Few(TileWeights w, TileShape shape, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
-        int parts = (layout.Padded + KBlock - 1) / KBlock, tiles = TilesOf(rows), ahead = RowsAhead(tiles);
+        int parts = (layout.Padded + KBlock - 1) / KBlock, tiles = shape.TilesOf(rows), ahead = RowsAhead(tiles, shape.Outputs);
         TileArguments* arguments = stackalloc TileArguments[parts * tiles];
         nint* codes = stackalloc nint[parts * tiles];
-        long group = TileEmitter.Outputs * layout.Pitch;
+        long group = shape.Outputs * layout.Pitch;
         byte* data = (byte*)w.Data + (first * layout.Pitch);
         for (int i = 0; i < parts * tiles; i++)
         {
             // While a tile is computed, the weights that come next are asked for, some rows of them by each tile: memory and arithmetic are busy at once.
             int part = i / tiles, tile = i % tiles, row = FirstRow(rows, tile, tiles), asked = tile * ahead;
-            bool asks = asked < TileEmitter.Outputs;
+            bool asks = asked < shape.Outputs;
             KPart at = layout.Part(part * KBlock);
             byte* next = part + 1 < parts ? data + layout.Part((part + 1) * KBlock).WeightOffset : data + group;
-            codes[i] = (nint)TileCode.Get(w.Source, FirstRow(rows, tile + 1, tiles) - row, asks ? ahead : 0);
+            codes[i] = (nint)TileCode.Get(shape with { Rows = FirstRow(rows, tile + 1, tiles) - row }, asks ? ahead : 0);
             arguments[i] = layout.Arguments(at, x, xPitch, row, yStride);
             arguments[i].Weights = data + at.WeightOffset;
             arguments[i].Ahead = next + (asks ? asked * layout.Pitch : 0);
             arguments[i].Y = y + ((long)row * yStride);
         }
 
-        for (int n = 0; n < count; n += TileEmitter.Outputs)
+        for (int n = 0; n < count; n += shape.Outputs)
         {
             for (int i = 0; i < parts * tiles; i++)
             {
                 ((delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)codes[i])(arguments + i);
                 arguments[i].Weights += group;
                 arguments[i].Ahead += group;
-                arguments[i].Y += TileEmitter.Outputs;
+                arguments[i].Y += shape.Outputs;
             }
         }
     }
 
-    // Many rows: these outputs' weights, a K block of them, stay in the second cache level while all rows pass.
-    private static void Many(TileWeights w, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
+    // More rows: a K block of these outputs' weights stays in the second cache level, and each tile's rows in the first, while they meet.
+    private static void Several(TileWeights w, TileShape shape, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
         byte* data = (byte*)w.Data + (first * layout.Pitch);
-        int tiles = TilesOf(rows);
+
+        // The last calls ask for what comes next: the next K block of these outputs, or the outputs behind them.
+        int tiles = shape.TilesOf(rows), ahead = RowsAhead(tiles, shape.Outputs), asking = (count + ahead - 1) / ahead;
         for (int k = 0; k < layout.Padded; k += KBlock)
         {
             KPart part = layout.Part(k);
+            byte* next = k + KBlock < layout.Padded ? data + layout.Part(k + KBlock).WeightOffset : data + (count * layout.Pitch);
+            int call = asking - (tiles * count / shape.Outputs);
             for (int tile = 0; tile < tiles; tile++)
             {
-                // The first rows meet weights that come from memory.
                 int row = FirstRow(rows, tile, tiles);
-                var code = TileCode.Get(w.Source, FirstRow(rows, tile + 1, tiles) - row, tile == 0 ? TileEmitter.Outputs : 0);
+                TileShape some = shape with { Rows = FirstRow(rows, tile + 1, tiles) - row };
+                var code = TileCode.Get(some, 0);
+                var asks = TileCode.Get(some, ahead);
                 TileArguments arguments = layout.Arguments(part, x, xPitch, row, yStride);
                 arguments.Weights = data + part.WeightOffset;
                 arguments.Y = y + ((long)row * yStride);
-                for (int n = 0; n < count; n += TileEmitter.Outputs)
+                for (int n = 0; n < count; n += shape.Outputs, call++)
                 {
-                    arguments.Ahead = arguments.Weights + (TileEmitter.Outputs * layout.Pitch);
-                    code(&arguments);
-                    arguments.Weights = arguments.Ahead;
-                    arguments.Y += TileEmitter.Outputs;
+                    arguments.Ahead = next + (call * ahead * layout.Pitch);
+                    (call < 0 ? code : asks)(&arguments);
+                    arguments.Weights += shape.Outputs * layout.Pitch;
+                    arguments.Y += shape.Outputs;
                 }
             }
         }
@@ -127,9 +152,9 @@ internal static unsafe class TileProduct
     // One output that is left over: a tile whose four rows of weights are the same one.
     private static void Single(TileWeights w, int output, byte* x, long xPitch, int rows, float* y, int yStride)
     {
-        float* sums = stackalloc float[TileEmitter.Outputs];
+        float* sums = stackalloc float[TileShape.MostOutputs];
         var layout = TileLayout.Of(w.Source, w.Columns);
-        var code = TileCode.Get(w.Source, 1, 0);
+        var code = TileCode.Get(new(w.Source, 1, TileShape.MostOutputs), 0);
         for (int row = 0; row < rows; row++)
         {
             for (int k = 0; k < layout.Padded; k += KBlock)
@@ -146,38 +171,32 @@ internal static unsafe class TileProduct
         }
     }
 
-    private static int TilesOf(int rows) => (rows + TileEmitter.MaxRows - 1) / TileEmitter.MaxRows;
-
     // As many rows in one tile as in another, or one more.
     private static int FirstRow(int rows, int tile, int tiles) => (int)((long)rows * tile / tiles);
 
-    // How many of the next four rows of weights a tile asks for, when so many tiles meet the ones before.
-    private static int RowsAhead(int tiles) => tiles switch
-    {
-        1 => 4,
-        < 4 => 2,
-        _ => 1,
-    };
+    // How many of a tile's next rows of weights each asks for, when so many tiles meet the ones before.
+    private static int RowsAhead(int tiles, int outputs) => (outputs + tiles - 1) / tiles;
 
     // Scale and bias of each output, where there are any.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Finish(TileWeights w, float* bias, int first, int end, int rows, float* y, int yStride)
+    private static void Finish(TileWeights w, float* bias, int first, int count, int rows, float* from, int fromStride, float* y, int yStride)
     {
-        var scales = (float*)w.Scales;
-        for (int row = 0; row < rows && (scales is not null || bias is not null); row++, y += yStride)
+        float* scales = w.Scales == 0 ? null : (float*)w.Scales + first;
+        bias = bias is null ? null : bias + first;
+        for (int row = 0; row < rows && (scales is not null || bias is not null || from != y); row++, from += fromStride, y += yStride)
         {
-            int n = first;
-            for (; n + Vector512<float>.Count <= end; n += Vector512<float>.Count)
+            int n = 0;
+            for (; n + Vector512<float>.Count <= count; n += Vector512<float>.Count)
             {
-                var value = Vector512.Load(y + n);
+                var value = Vector512.Load(from + n);
                 value = scales is null ? value : value * Vector512.Load(scales + n);
                 value = bias is null ? value : value + Vector512.Load(bias + n);
                 value.Store(y + n);
             }
 
-            for (; n < end; n++)
+            for (; n < count; n++)
             {
-                float value = scales is null ? y[n] : y[n] * scales[n];
+                float value = scales is null ? from[n] : from[n] * scales[n];
                 y[n] = bias is null ? value : value + bias[n];
             }
         }

@@ -80,13 +80,7 @@ internal sealed unsafe partial class HostOperations
     /// <summary>Blocks of outputs by tiles, over all parts of a product.</summary>
     private readonly struct TileJob(byte* x, long xPitch, Linear linear, HostRows y) : IBlockJob
     {
-        // Of few rows a block is what a thread streams in a few microseconds; of many, what stays in the second cache level.
-        private const int BytesPerBlock = 1 << 16;
-        private const int ManyOutputs = 64;
-
-        private readonly int _outputsPerBlock = y.Rows >= TileProduct.ManyRows
-            ? ManyOutputs
-            : (int)Math.Max(TileEmitter.Outputs, BytesPerBlock / linear.Parts[0].RowBytes / TileEmitter.Outputs * TileEmitter.Outputs);
+        private readonly int _outputsPerBlock = TileProduct.OutputsPerBlock(linear.Parts[0].TileSource, y.Rows, linear.Parts[0].RowBytes);
 
         public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
