@@ -9,14 +9,17 @@ internal sealed class Work(Llama llama)
     // Any prompt takes the same time; this one is the same in every run.
     private readonly Random _random = new(12345);
 
-    /// <summary>Multiplications and additions to read a prompt from nothing: the layers for every token, the causal half of attention, the head once.</summary>
+    /// <summary>
+    /// Multiplications and additions to read a prompt from nothing: the layers for every token, but for what follows the last one's keys and values and is
+    /// wanted of one token alone; the causal half of attention; the head once.
+    /// </summary>
     public double PrefillFlops(int tokens)
     {
         LlamaConfig config = llama.Config;
         double query = (double)config.NumAttentionHeads * config.HeadDim, keyValue = (double)config.NumKeyValueHeads * config.HeadDim;
-        double layer = config.HiddenSize * (2 * query + 2 * keyValue) + 3.0 * config.HiddenSize * config.IntermediateSize;
-        double attention = query * tokens * (tokens + 1.0);
-        return 2 * config.NumHiddenLayers * (layer * tokens + attention) + 2.0 * config.HiddenSize * config.VocabSize;
+        double before = config.HiddenSize * (query + 2 * keyValue), behind = config.HiddenSize * (query + 3.0 * config.IntermediateSize);
+        double attention = query * tokens * (tokens + 1.0), layers = config.NumHiddenLayers;
+        return 2 * (layers * (before * tokens + attention) + (layers - 1) * behind * tokens + behind + (double)config.HiddenSize * config.VocabSize);
     }
 
     /// <summary>Bytes that decoding a token behind so many others reads: weights, keys and values.</summary>

@@ -7,12 +7,20 @@ namespace PrefixTorch.Model;
 /// <param name="Output">o_proj: <c>[C, H D]</c>.</param>
 internal sealed record SelfAttention(Linear QueryKeyValue, Linear Output) : IDisposable
 {
-    /// <summary><c>[T, C]</c> to <c>[T, C]</c>; the new keys and values go to the step's slots.</summary>
-    public TRows Forward<TRows>(IOperations<TRows> ops, TRows x, int layer)
+    /// <summary><c>[T, C]</c> to <c>[T, C]</c>, or to the given rows of it; the new keys and values go to the step's slots.</summary>
+    public TRows Forward<TRows>(IOperations<TRows> ops, TRows x, int layer, int[]? rows)
+    {
+        TRows attended = ops.Attend(Append(ops, x, layer), layer);
+        return ops.Linear(rows is null ? attended : ops.Select(attended, rows), Output);
+    }
+
+    /// <summary>The new keys and values to the step's slots, which is all that later tokens want of this layer.</summary>
+    /// <returns>Query, key and value.</returns>
+    public TRows Append<TRows>(IOperations<TRows> ops, TRows x, int layer)
     {
         TRows queryKeyValue = ops.Linear(x, QueryKeyValue);
         ops.RopeAndAppend(queryKeyValue, layer);
-        return ops.Linear(ops.Attend(queryKeyValue, layer), Output);
+        return queryKeyValue;
     }
 
     /// <summary>Frees the weights.</summary>
@@ -47,9 +55,37 @@ internal sealed record DecoderLayer(Vector InputNorm, SelfAttention Attention, V
     {
         using (ops.Scope())
         {
-            ops.Add(hidden, Attention.Forward(ops, ops.Norm(hidden, InputNorm), layer));
+            ops.Add(hidden, Attention.Forward(ops, ops.Norm(hidden, InputNorm), layer, rows: null));
         }
 
+        Feed(ops, hidden);
+    }
+
+    /// <summary>The same as the last layer: every token's keys and values, and of what comes out no more than the given rows, <c>[rows, C]</c>; of no rows, nothing that has a meaning.</summary>
+    public TRows ForwardLast<TRows>(IOperations<TRows> ops, TRows hidden, int layer, int[] rows)
+    {
+        if (rows.Length == 0)
+        {
+            using (ops.Scope())
+            {
+                Attention.Append(ops, ops.Norm(hidden, InputNorm), layer);
+            }
+
+            return hidden;
+        }
+
+        TRows wanted = ops.Select(hidden, rows);
+        using (ops.Scope())
+        {
+            ops.Add(wanted, Attention.Forward(ops, ops.Norm(hidden, InputNorm), layer, rows));
+        }
+
+        Feed(ops, wanted);
+        return wanted;
+    }
+
+    private void Feed<TRows>(IOperations<TRows> ops, TRows hidden)
+    {
         using (ops.Scope())
         {
             ops.Add(hidden, FeedForward.Forward(ops, ops.Norm(hidden, PostAttentionNorm)));

@@ -55,13 +55,22 @@ internal sealed class LlamaModel(LlamaConfig config, WeightMatrix embedTokens, D
     {
         using (ops.Begin(step))
         {
+            // Only the rows that somebody asked for meet the head, the largest matrix of a small model, and the last layer behind its keys and values.
+            bool selects = observe is null && step.LogitRows.Length < step.Rows;
             TRows hidden = ops.Embed(EmbedTokens);
             observe?.Invoke(0, ops.Read(hidden));
             for (int layer = 0; layer < Layers.Count; layer++)
             {
                 cancellation.ThrowIfCancellationRequested();
-                Layers[layer].Forward(ops, hidden, layer);
-                observe?.Invoke(layer + 1, ops.Read(hidden));
+                if (layer == Layers.Count - 1 && selects)
+                {
+                    hidden = Layers[layer].ForwardLast(ops, hidden, layer, step.LogitRows);
+                }
+                else
+                {
+                    Layers[layer].Forward(ops, hidden, layer);
+                    observe?.Invoke(layer + 1, ops.Read(hidden));
+                }
             }
 
             if (step.LogitRows.Length == 0)
@@ -69,8 +78,7 @@ internal sealed class LlamaModel(LlamaConfig config, WeightMatrix embedTokens, D
                 return;
             }
 
-            // Only the rows that somebody asked for meet the head: it is the largest matrix of a small model.
-            TRows last = ops.Norm(ops.Select(hidden, step.LogitRows), Norm);
+            TRows last = ops.Norm(selects || step.LogitRows.Length == step.Rows ? hidden : ops.Select(hidden, step.LogitRows), Norm);
             observe?.Invoke(Layers.Count + 1, ops.Read(last));
             ops.Read(ops.Linear(last, Head), logits);
         }
