@@ -68,7 +68,7 @@ public unsafe class Attention : KernelBenchmark
                 queries[i] = new() { Values = Of._query + (head * HeadDim), Partial = Of._partials + ((head * Blocks + block) * Stride), Limit = BlockSize };
             }
 
-            Kernels.AttentionPartials(Of.DType, &run, queries, Heads / KvHeads, HeadDim);
+            Kernels.AttentionPartials(Of.DType, inBFloat16: true, &run, queries, Heads / KvHeads, HeadDim);
         }
     }
 }

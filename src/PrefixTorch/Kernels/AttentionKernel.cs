@@ -76,8 +76,8 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    // Where each row lies, so that what follows knows nothing of runs.
-    private static void Rows(KeyValueRun* run, int limit, int pitch, byte** keys, byte** values)
+    /// <summary>Where each row lies, so that what follows knows nothing of runs.</summary>
+    public static void Rows(KeyValueRun* run, int limit, int pitch, byte** keys, byte** values)
     {
         for (int done = 0; done < limit; run++)
         {
@@ -102,9 +102,9 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    // Scores to weights, their maximum and sum to the partial result.
+    /// <summary>Scores to weights, their maximum and sum to the partial result. Up to a whole register, scores beyond the limit are overwritten.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Weights(KeyValueRun* runs, float* scores, in AttentionQuery query)
+    public static void Weights(KeyValueRun* runs, float* scores, in AttentionQuery query)
     {
         int limit = query.Limit, done = 0;
         for (KeyValueRun* run = runs; done < limit; run++)

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Kernels;
@@ -65,8 +66,11 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="RowKernels{TVectors, TVector}.Rotate"/>
     public abstract void Rotate(DType fromType, byte* from, float* cos, float* sin, int headDim, float scale, DType toType, byte* to);
 
-    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>
-    public abstract void AttentionPartials(DType type, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim);
+    /// <summary>
+    /// See <see cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>. <paramref name="inBFloat16"/> allows queries and weights to be rounded to
+    /// bf16, which is done where the processor multiplies it and the cache's numbers are exact in it.
+    /// </summary>
+    public abstract void AttentionPartials(DType type, bool inBFloat16, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim);
 
     /// <inheritdoc cref="AttentionMerge{TVectors, TVector}.Run"/>
     public abstract void AttentionMerge(float* partials, long stride, int count, int headDim, float* to);
@@ -313,10 +317,17 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void AttentionPartials(DType type, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
+    public override void AttentionPartials(DType type, bool inBFloat16, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
     {
+        inBFloat16 &= isa == Isa.Avx512 && TileCode.Supports(TileSource.BFloat16) && PairAttention<BFloat16Element>.Supports(headDim);
         switch (type)
         {
+            case DType.BFloat16 when inBFloat16:
+                PairAttention<BFloat16Element>.Partials(runs, queries, count, headDim);
+                break;
+            case DType.Int8 when inBFloat16:
+                PairAttention<Int8Element>.Partials(runs, queries, count, headDim);
+                break;
             case DType.Float32:
                 AttentionKernel<TVectors, TVector, Float32Element>.Partials(runs, queries, count, headDim);
                 break;

@@ -97,7 +97,7 @@ internal sealed unsafe partial class HostOperations
         /// <summary>Computes what has been added.</summary>
         public void Run()
         {
-            ops._kernels.AttentionPartials(dtype, runs, queries, _count, ops.HeadDim);
+            ops._kernels.AttentionPartials(dtype, ops._rowDType == DType.BFloat16, runs, queries, _count, ops.HeadDim);
             _count = 0;
         }
 

@@ -1,0 +1,177 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace PrefixTorch.Kernels.Tiles;
+
+/// <summary>
+/// What <see cref="AttentionKernel{TVectors, TVector, TElement}"/> computes, with products of bf16: queries and weights are rounded to it, as keys and values
+/// are or can be exactly; everything is summed up in fp32, and so is the softmax. It is what Hugging Face's attention does with a bf16 model.
+/// </summary>
+/// <typeparam name="TElement">bf16, or 8 bits.</typeparam>
+/// <remarks>As there, what a query gives does not depend on the queries beside it nor on where segments begin.</remarks>
+internal static unsafe class PairAttention<TElement>
+    where TElement : struct, IElement
+{
+    // Keys of a panel, and values of one.
+    private const int PanelRows = PairTileEmitter.MostRegisters * PairTileEmitter.Lanes;
+
+    /// <summary>Whether heads of this size can be computed so.</summary>
+    public static bool Supports(int headDim) => headDim % PairTileEmitter.Lanes == 0;
+
+    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
+    public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
+    {
+        int limit = 0;
+        ushort* rounded = stackalloc ushort[count * headDim];
+        for (int i = 0; i < count; i++)
+        {
+            limit = Math.Max(limit, queries[i].Limit);
+            Round(queries[i].Values, headDim, rounded + (i * headDim));
+        }
+
+        byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
+        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, keys, values);
+
+        int pitch = (limit + PanelRows - 1) / PanelRows * PanelRows;
+        byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
+        uint* panel = (uint*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
+        float* scores = stackalloc float[count * pitch];
+        for (int key = 0; key < limit; key += PanelRows)
+        {
+            int some = Math.Min(PanelRows, limit - key);
+            FillKeys(keys + key, some, headDim, panel);
+            Scores(panel, key, some, rounded, headDim, queries, count, scores + key, pitch);
+        }
+
+        ushort* weights = stackalloc ushort[count * pitch];
+        for (int i = 0; i < count; i++)
+        {
+            // A query's own keys, and zeros for those that others see.
+            float* own = scores + (i * pitch);
+            AttentionKernel<Vectors512, Vector512<float>, TElement>.Weights(runs, own, queries[i]);
+            new Span<float>(own + queries[i].Limit, pitch - queries[i].Limit).Clear();
+            Round(own, pitch, weights + (i * pitch));
+        }
+
+        float* sums = stackalloc float[count * headDim];
+        for (int row = 0; row < limit; row += PanelRows)
+        {
+            int some = Math.Min(PanelRows, limit - row);
+            FillValues(values + row, some, headDim, panel);
+            Values(panel, row, (some + 1) / 2, weights + row, pitch, queries, count, headDim, sums);
+        }
+
+        for (int i = 0; i < count; i++)
+        {
+            new ReadOnlySpan<float>(sums + (i * headDim), headDim).CopyTo(new Span<float>(queries[i].Partial + 2, headDim));
+        }
+    }
+
+    private static void Scores(uint* panel, int first, int keys, ushort* rounded, int headDim, AttentionQuery* queries, int count, float* scores, int pitch)
+    {
+        TileArguments arguments = new()
+        {
+            Weights = (byte*)panel,
+            WeightPitch = PanelRows * sizeof(uint),
+            XPitch = (long)headDim * sizeof(ushort),
+            YPitch = (long)pitch * sizeof(float),
+        };
+        int registers = (keys + PairTileEmitter.Lanes - 1) / PairTileEmitter.Lanes;
+        for (int i = 0, rows; i < count; i += rows)
+        {
+            rows = Math.Min(PairTileEmitter.MostRows, count - i);
+            if (Furthest(queries + i, rows) <= first)
+            {
+                continue;
+            }
+
+            arguments.X = (byte*)(rounded + (i * headDim));
+            arguments.Y = scores + ((long)i * pitch);
+            arguments.Steps = headDim / 2;
+            TileCode.GetPairs(rows, registers)(&arguments);
+        }
+    }
+
+    private static void Values(uint* panel, int first, int pairs, ushort* weights, int pitch, AttentionQuery* queries, int count, int headDim, float* sums)
+    {
+        TileArguments arguments = new()
+        {
+            WeightPitch = (long)headDim * sizeof(uint),
+            XPitch = (long)pitch * sizeof(ushort),
+            YPitch = (long)headDim * sizeof(float),
+            Adds = first > 0 ? 1u : 0u,
+        };
+        for (int i = 0, rows; i < count; i += rows)
+        {
+            rows = Math.Min(PairTileEmitter.MostRows, count - i);
+            if (Furthest(queries + i, rows) <= first)
+            {
+                continue;
+            }
+
+            for (int d = 0; d < headDim; d += PanelRows)
+            {
+                arguments.Weights = (byte*)(panel + d);
+                arguments.X = (byte*)(weights + ((long)i * pitch));
+                arguments.Y = sums + ((long)i * headDim) + d;
+                arguments.Steps = pairs;
+                TileCode.GetPairs(rows, Math.Min(PairTileEmitter.MostRegisters, (headDim - d) / PairTileEmitter.Lanes))(&arguments);
+            }
+        }
+    }
+
+    // How far the furthest of these queries sees.
+    private static int Furthest(AttentionQuery* queries, int count)
+    {
+        int limit = 0;
+        for (int i = 0; i < count; i++)
+        {
+            limit = Math.Max(limit, queries[i].Limit);
+        }
+
+        return limit;
+    }
+
+    // [D / 2, keys]: two neighbours of a key to a lane.
+    [SkipLocalsInit]
+    private static void FillKeys(byte** keys, int count, int headDim, uint* panel)
+    {
+        if (typeof(TElement) == typeof(BFloat16Element))
+        {
+            KeyPanel<Float32Element>.Fill(keys, count, headDim / 2, (float*)panel, PanelRows);
+            return;
+        }
+
+        ushort* wide = stackalloc ushort[PanelRows * headDim];
+        byte** rows = stackalloc byte*[PanelRows];
+        for (int i = 0; i < count; i++)
+        {
+            rows[i] = (byte*)(wide + (i * headDim));
+            RowKernels<Vectors512, Vector512<float>>.Convert<TElement, BFloat16Element>(keys[i], rows[i], headDim);
+        }
+
+        KeyPanel<Float32Element>.Fill(rows, count, headDim / 2, (float*)panel, PanelRows);
+    }
+
+    // [rows / 2, D]: two neighbouring rows' numbers to a lane; zeros where there is no second.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void FillValues(byte** rows, int count, int headDim, uint* panel)
+    {
+        for (int i = 0; i < count; i += 2, panel += headDim)
+        {
+            byte* first = rows[i], second = rows[Math.Min(i + 1, count - 1)];
+            Vector512<uint> both = i + 1 < count ? Vector512<uint>.AllBitsSet : Vector512.Create(0xffffu);
+            for (int d = 0; d < headDim; d += PairTileEmitter.Lanes)
+            {
+                // A number that bf16 holds is a float whose lower half is zero.
+                Vector512<uint> lower = TElement.Load<Vectors512, Vector512<float>>(first + (d * TElement.Size)).AsUInt32() >>> 16;
+                Vector512<uint> upper = TElement.Load<Vectors512, Vector512<float>>(second + (d * TElement.Size)).AsUInt32();
+                ((lower | upper) & both).Store(panel + d);
+            }
+        }
+    }
+
+    private static void Round(float* from, int count, ushort* to) =>
+        RowKernels<Vectors512, Vector512<float>>.Convert<Float32Element, BFloat16Element>((byte*)from, (byte*)to, count);
+}
