@@ -70,7 +70,8 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         {
             DType rows = HostOperations.RowDType(_model.Matrices, KernelSet.Current);
             var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, rows);
-            Arithmetic = $"{rows.Name()} products, {Cpu.Description}";
+            IEnumerable<DType> factors = _model.Matrices.Select(matrix => matrix.Format == WeightFormat.Float ? rows : DType.Int8).Distinct().Order();
+            Arithmetic = $"{string.Join(" and ", factors.Select(factor => factor.Name()))} products, {Cpu.Description}";
             forward = (step, logits, cancellation) => _model.Forward(operations, step, logits, null, cancellation);
             _operations = operations;
         }

@@ -13,16 +13,13 @@ internal static class Exponential<TVectors, TVector>
     // Beyond these the result is zero and infinite.
     private const float Smallest = -104, Largest = 90;
 
-    // What lies between 2²³ and 2²⁴ is whole: a sum with this rounds to the nearest.
-    private const float Whole = 12582912;
-
     /// <summary>The exponentials of <paramref name="x"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Of(TVector x)
     {
         // x = n ln 2 + r with |r| at most half of ln 2, which is taken in two parts (Cody and Waite); then Cephes' polynomial for exp(r).
         x = TVectors.Min(TVectors.Broadcast(Largest), TVectors.Max(TVectors.Broadcast(Smallest), x));
-        TVector whole = TVectors.Broadcast(Whole);
+        TVector whole = TVectors.Broadcast(WholeNumbers.Shift);
         TVector n = TVectors.Subtract(TVectors.MultiplyAdd(x, TVectors.Broadcast(1.44269504f), whole), whole);
         TVector r = TVectors.MultiplyAdd(n, TVectors.Broadcast(-0.693359375f), x);
         r = TVectors.MultiplyAdd(n, TVectors.Broadcast(2.12194440e-4f), r);

@@ -49,9 +49,6 @@ internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    // Above it a float has no room for a fraction: adding it rounds to an integer, ties to even, as storing one does.
-    private const float Whole = 1.5f * (1 << 23);
-
     /// <summary>Quantizes rows that lie one after another. Where a row cannot be held, its scale is not a number.</summary>
     /// <returns>The rounding error.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -98,7 +95,7 @@ internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
             return scale;
         }
 
-        TVector inverses = TVectors.Broadcast(inverse), scales = TVectors.Broadcast(scale), whole = TVectors.Broadcast(Whole);
+        TVector inverses = TVectors.Broadcast(inverse), scales = TVectors.Broadcast(scale), whole = TVectors.Broadcast(WholeNumbers.Shift);
         TVector errors = TVectors.Broadcast(0), sums = errors;
         int i = 0;
         for (; i + TVectors.Width <= count; i += TVectors.Width)

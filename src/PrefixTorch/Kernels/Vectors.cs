@@ -468,6 +468,13 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     }
 }
 
+/// <summary>Rounding by an addition.</summary>
+internal static class WholeNumbers
+{
+    /// <summary>What lies between 2²³ and 2²⁴ is whole: adding this and taking it away again rounds to the nearest, ties to even.</summary>
+    public const float Shift = 1.5f * (1 << 23);
+}
+
 /// <summary>
 /// The constants that widen half precision with integer operations: exponent and mantissa, moved into a float's place, are too small by
 /// 2^112; and what lies above the largest finite value is infinite or not a number.

@@ -1,0 +1,138 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace PrefixTorch.Kernels;
+
+/// <summary>Makes <see cref="CodedRows"/>. Every width gives the same bits.</summary>
+internal static unsafe class CodedActivations<TVectors, TVector>
+    where TVectors : struct, IVectors<TVector>
+    where TVector : struct
+{
+    private const int Words = CodeFormat.Groups;
+    private const int Line = Words * sizeof(int);
+
+    /// <summary>Rounds one row of floats, <c>[columns]</c>, for codes of one kind.</summary>
+    [SkipLocalsInit]
+    public static void Encode<TElement>(byte* x, int columns, bool int4, byte* to)
+        where TElement : struct, IElement
+    {
+        float* values = stackalloc float[CodedRows.Block];
+        for (int k = 0; k < columns; k += CodedRows.Block, to += CodedRows.BlockBytes)
+        {
+            int count = Math.Min(CodedRows.Block, columns - k);
+            RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(x + (long)k * TElement.Size, (byte*)values, count);
+            new Span<float>(values + count, CodedRows.Block - count).Clear();
+            if (int4)
+            {
+                Groups(values, (float*)to, (int*)(to + CodedRows.CorrectionsAt), to + CodedRows.ValuesAt);
+            }
+            else
+            {
+                InOrder(values, (float*)to, (int*)(to + CodedRows.CorrectionsAt), (sbyte*)to + CodedRows.ValuesAt);
+            }
+        }
+    }
+
+    // For int8: lane l has four values of every 64.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private static void InOrder(float* values, float* scales, int* corrections, sbyte* to)
+    {
+        float* lanes = stackalloc float[Line];
+        TVector zero = TVectors.Broadcast(0), whole = TVectors.Broadcast(WholeNumbers.Shift);
+        for (int i = 0; i < Line; i += TVectors.Width)
+        {
+            TVector largest = zero, strange = zero;
+            for (int k = i; k < CodedRows.Block; k += Line)
+            {
+                Measure(TVectors.Load(values + k), ref largest, ref strange);
+            }
+
+            // Not a number where one of them is none.
+            TVectors.Store(TVectors.Add(largest, strange), lanes + i);
+        }
+
+        for (int lane = 0; lane < Words; lane++)
+        {
+            float* four = lanes + (lane * 4);
+            scales[lane] = ScaleOf(MathF.Max(MathF.Max(four[0], four[1]), MathF.Max(four[2], four[3])), out float inverse);
+            Vector128.Create(inverse).Store(four);
+        }
+
+        for (int i = 0; i < Line; i += TVectors.Width)
+        {
+            TVector inverse = TVectors.Load(lanes + i), sum = zero;
+            for (int k = i; k < CodedRows.Block; k += Line)
+            {
+                TVector value = TVectors.Multiply(TVectors.Load(values + k), inverse);
+                TVectors.StoreInt8(value, to + k);
+                sum = TVectors.Add(sum, TVectors.Subtract(TVectors.Add(value, whole), whole));
+            }
+
+            TVectors.Store(sum, lanes + i);
+        }
+
+        for (int lane = 0; lane < Words; lane++)
+        {
+            float* four = lanes + (lane * 4);
+            corrections[lane] = -CodedRows.Int8Offset * (int)(four[0] + four[1] + four[2] + four[3]);
+        }
+    }
+
+    // For int4: lane g has the 32 values of group g.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
+    private static void Groups(float* values, float* scales, int* corrections, byte* to)
+    {
+        sbyte* rounded = stackalloc sbyte[CodeFormat.Group];
+        TVector zero = TVectors.Broadcast(0), whole = TVectors.Broadcast(WholeNumbers.Shift);
+        for (int group = 0; group < CodeFormat.Groups; group++, values += CodeFormat.Group)
+        {
+            TVector largest = zero, strange = zero, sum = zero;
+            for (int i = 0; i < CodeFormat.Group; i += TVectors.Width)
+            {
+                Measure(TVectors.Load(values + i), ref largest, ref strange);
+            }
+
+            scales[group] = ScaleOf(TVectors.Largest(largest) + TVectors.Sum(strange), out float inverse) / CodeFormat.ZeroParts;
+            TVector inverses = TVectors.Broadcast(inverse);
+            for (int i = 0; i < CodeFormat.Group; i += TVectors.Width)
+            {
+                TVector value = TVectors.Multiply(TVectors.Load(values + i), inverses);
+                TVectors.StoreInt8(value, rounded + i);
+                sum = TVectors.Add(sum, TVectors.Subtract(TVectors.Add(value, whole), whole));
+            }
+
+            corrections[group] = -(int)TVectors.Sum(sum);
+
+            // Of eight weights the lower four bits of a word's bytes are 0, 4, 1 and 5, the upper ones 2, 6, 3 and 7.
+            var order = Vector128.Create((byte)0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+            int* words = (int*)to + group;
+            for (int half = 0; half < 2; half++)
+            {
+                Vector128<int> four = Vector128.Shuffle(Vector128.Load((byte*)rounded + half * 16), order).AsInt32();
+                words[0] = four[0];
+                words[Words] = four[1];
+                words[2 * Words] = four[2];
+                words[3 * Words] = four[3];
+                words += 4 * Words;
+            }
+        }
+    }
+
+    // A register's maximum may pass over what is not a number; its product with zero does not.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Measure(TVector value, ref TVector largest, ref TVector strange)
+    {
+        TVector zero = TVectors.Broadcast(0);
+        largest = TVectors.Max(largest, TVectors.Max(value, TVectors.Subtract(zero, value)));
+        strange = TVectors.MultiplyAdd(value, zero, strange);
+    }
+
+    private static float ScaleOf(float largest, out float inverse)
+    {
+        float scale = largest / Int8Rows.Largest;
+        inverse = scale >= Int8Rows.SmallestScale ? Int8Rows.Largest / largest : 0;
+        return float.IsNaN(scale) || inverse > 0 ? scale : 0;
+    }
+}
