@@ -51,18 +51,18 @@ internal static unsafe class TileProduct
             Streams.Prefetch((byte*)w.Scales + ((long)n * sizeof(float)));
         }
 
-        // Rows of y often lie a power of two apart, where the cache has room for few of them: what tiles leave there a few numbers at a time they leave
-        // side by side first.
+        // Rows of y often lie a power of two apart, where the cache has room for few of them: what several rows' tiles leave, a few numbers at a time,
+        // they leave side by side first.
         var shape = TileShape.For(w.Source, rows);
-        bool isMany = rows >= ManyRows;
-        float* near = stackalloc float[isMany ? 0 : rows * NearStride];
+        bool isFew = shape.IsForFew(rows), isNear = !isFew && rows < ManyRows;
+        float* near = stackalloc float[isNear ? rows * NearStride : 0];
         for (int n = first, count; n < end; n += count)
         {
             count = Math.Min(OutputsAtOnce, end - n);
             int whole = count / shape.Outputs * shape.Outputs;
-            float* to = isMany ? y + n : near;
-            int stride = isMany ? yStride : NearStride;
-            if (shape.IsForFew(rows))
+            float* to = isNear ? near : y + n;
+            int stride = isNear ? NearStride : yStride;
+            if (isFew)
             {
                 Few(w, shape, n, whole, x, xPitch, rows, to, stride);
             }
@@ -80,38 +80,54 @@ internal static unsafe class TileProduct
         }
     }
 
-    // Outputs first … + count − 1, a multiple of a tile's, and few rows: a tile's rows of weights meet all of them before the next are read.
+    // Outputs first … + count − 1, a multiple of a tile's, and rows of one tile. Its rows of weights are not neighbours but the next ones of as many long
+    // streams: short rows side by side came a tenth slower, as the processor's own prefetching hardly begins before they end.
     [SkipLocalsInit]
     private static void Few(TileWeights w, TileShape shape, int first, int count, byte* x, long xPitch, int rows, float* y, int yStride)
     {
         var layout = TileLayout.Of(w.Source, w.Columns);
-        int parts = (layout.Padded + KBlock - 1) / KBlock, tiles = shape.TilesOf(rows), ahead = RowsAhead(tiles, shape.Outputs);
-        TileArguments* arguments = stackalloc TileArguments[parts * tiles];
-        nint* codes = stackalloc nint[parts * tiles];
-        long group = shape.Outputs * layout.Pitch;
+        int parts = (layout.Padded + KBlock - 1) / KBlock, stream = count / shape.Outputs;
+        var code = TileCode.Get(shape with { Rows = rows }, shape.Outputs);
         byte* data = (byte*)w.Data + (first * layout.Pitch);
-        for (int i = 0; i < parts * tiles; i++)
+        float* sums = stackalloc float[rows * OutputsAtOnce];
+        TileArguments* arguments = stackalloc TileArguments[parts];
+        for (int part = 0; part < parts; part++)
         {
-            // While a tile is computed, the weights that come next are asked for, some rows of them by each tile: memory and arithmetic are busy at once.
-            int part = i / tiles, tile = i % tiles, row = FirstRow(rows, tile, tiles), asked = tile * ahead;
-            bool asks = asked < shape.Outputs;
             KPart at = layout.Part(part * KBlock);
-            byte* next = part + 1 < parts ? data + layout.Part((part + 1) * KBlock).WeightOffset : data + group;
-            codes[i] = (nint)TileCode.Get(shape with { Rows = FirstRow(rows, tile + 1, tiles) - row }, asks ? ahead : 0);
-            arguments[i] = layout.Arguments(at, x, xPitch, row, yStride);
-            arguments[i].Weights = data + at.WeightOffset;
-            arguments[i].Ahead = next + (asks ? asked * layout.Pitch : 0);
-            arguments[i].Y = y + ((long)row * yStride);
+            arguments[part] = layout.Arguments(at, x, xPitch, 0, OutputsAtOnce);
+            arguments[part].Weights = data + at.WeightOffset;
+            arguments[part].WeightPitch = stream * layout.Pitch;
+            arguments[part].Y = sums;
+
+            // While a tile is computed, the weights that come next are asked for: memory and arithmetic are busy at once.
+            arguments[part].Ahead = part + 1 < parts ? data + layout.Part((part + 1) * KBlock).WeightOffset : data + layout.Pitch;
         }
 
-        for (int n = 0; n < count; n += shape.Outputs)
+        for (int n = 0; n < stream; n++)
         {
-            for (int i = 0; i < parts * tiles; i++)
+            if (n + 1 == stream)
             {
-                ((delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)codes[i])(arguments + i);
-                arguments[i].Weights += group;
-                arguments[i].Ahead += group;
-                arguments[i].Y += shape.Outputs;
+                arguments[parts - 1].Ahead = data + (count * layout.Pitch);
+            }
+
+            for (int part = 0; part < parts; part++)
+            {
+                code(arguments + part);
+                arguments[part].Weights += layout.Pitch;
+                arguments[part].Ahead += layout.Pitch;
+                arguments[part].Y += shape.Outputs;
+            }
+        }
+
+        for (int row = 0; row < rows; row++, sums += OutputsAtOnce, y += yStride)
+        {
+            float* to = y;
+            for (int output = 0; output < shape.Outputs; output++)
+            {
+                for (int n = 0; n < stream; n++)
+                {
+                    *to++ = sums[(n * shape.Outputs) + output];
+                }
             }
         }
     }
