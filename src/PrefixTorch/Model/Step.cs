@@ -20,7 +20,7 @@ internal readonly record struct StepSlice(KvAppend Append, int FirstRow)
 /// </summary>
 internal sealed class Step
 {
-    /// <summary>Up to this many new tokens a sequence counts as few rows: its attention is shared out by blocks of keys, and codes are multiplied as they are.</summary>
+    /// <summary>Up to this many new tokens a sequence counts as few rows: its attention is shared out by blocks of keys.</summary>
     public const int FewRows = 16;
 
     /// <summary>A step over the given appends.</summary>
