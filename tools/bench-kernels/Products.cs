@@ -99,7 +99,7 @@ public unsafe class Products : KernelBenchmark
         new(_matrix!.ByteCount, 2.0 * Rows * Outputs * Columns);
 
     // As a model chooses.
-    private bool UsesTiles => Kernels.Isa == PrefixTorch.Kernels.Isa.Avx512 && (Format != WeightFormat.Float || DType == DType.BFloat16) && TileCode.Supports(_matrix!.TileSource);
+    private bool UsesTiles => (Format != WeightFormat.Float || DType == DType.BFloat16) && Kernels.HasTiles(_matrix!.TileSource);
 
     private struct Job : IBlockJob
     {

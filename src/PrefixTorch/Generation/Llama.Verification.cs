@@ -8,7 +8,7 @@ public sealed partial class Llama
 {
     private const double Fp32Tolerance = 1e-4;
 
-    // Of the logits' standard deviation. The CPU gives the same bits in any pieces but for codes without bf16 arithmetic; a device does not. The largest of a
+    // Of the logits' standard deviation. The CPU gives the same bits in any pieces; a device does not. The largest of a
     // million distances, not a typical one: a 135M model in bf16 whose products rounded otherwise came to 0.36 … 0.46 of 0.47 … 0.51 that are allowed.
     private const double LowPrecisionTolerance = 0.125;
 

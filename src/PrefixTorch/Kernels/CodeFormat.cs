@@ -11,7 +11,7 @@ namespace PrefixTorch.Kernels;
 /// Int4: <c>[N, blocks × 288]</c> bytes: 4.5 bits a weight. A block is 512 weights, sixteen groups: their sixteen scales, their sixteen zero points, and
 /// four registers of sixteen 32-bit words. Word <c>g</c> of register <c>r</c> holds the weights 8 r … 8 r + 7 of group <c>g</c>: weight <c>i</c> of
 /// these in the sixteen-bit half <c>i mod 2</c>, in that half's four bits <c>i / 2</c>. So a lane belongs to one group, whose scale it meets once in
-/// 32 weights, and codes that meet in one multiplication of sixteen-bit pairs lie one shift apart.
+/// 32 weights.
 /// </para>
 /// <para>
 /// The square of a byte reaches from a row's largest scale down to a thousandth of it in steps of a few percent at most, and a zero point in sixteenths of

@@ -94,7 +94,7 @@ internal unsafe struct Int4Codes : ICodes
         where TVector : struct
     {
         byte* lanes = block + (at / sizeof(float));
-        TVector zero = TVectors.Broadcast(0), parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts)), u = TVectors.LoadUInt8(lanes);
+        TVector zero = TVectors.Broadcast(0), parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts)), u = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(lanes));
         TVector corrections = TVectors.Load((float*)(x + CodedRows.CorrectionsAt + at));
         TVector whole = TVectors.DotInt16(TVectors.DotInt16(zero, dot, parts), TVectors.LoadUInt8AsInt32(lanes + CodeFormat.Groups), corrections);
         return TVectors.MultiplyAdd(TVectors.Multiply(TVectors.ToFloat(whole), TVectors.Load((float*)(x + at))), TVectors.Multiply(u, u), sum);

@@ -45,7 +45,7 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             TVector largest = zero, strange = zero;
             for (int k = i; k < CodedRows.Block; k += Line)
             {
-                Measure(TVectors.Load(values + k), ref largest, ref strange);
+                Magnitude<TVectors, TVector>.Measure(TVectors.Load(values + k), ref largest, ref strange);
             }
 
             // Not a number where one of them is none.
@@ -91,7 +91,7 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             TVector largest = zero, strange = zero, sum = zero;
             for (int i = 0; i < CodeFormat.Group; i += TVectors.Width)
             {
-                Measure(TVectors.Load(values + i), ref largest, ref strange);
+                Magnitude<TVectors, TVector>.Measure(TVectors.Load(values + i), ref largest, ref strange);
             }
 
             scales[group] = ScaleOf(TVectors.Largest(largest) + TVectors.Sum(strange), out float inverse) / CodeFormat.ZeroParts;
@@ -118,15 +118,6 @@ internal static unsafe class CodedActivations<TVectors, TVector>
                 words += 4 * Words;
             }
         }
-    }
-
-    // A register's maximum may pass over what is not a number; its product with zero does not.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Measure(TVector value, ref TVector largest, ref TVector strange)
-    {
-        TVector zero = TVectors.Broadcast(0);
-        largest = TVectors.Max(largest, TVectors.Max(value, TVectors.Subtract(zero, value)));
-        strange = TVectors.MultiplyAdd(value, zero, strange);
     }
 
     private static float ScaleOf(float largest, out float inverse)

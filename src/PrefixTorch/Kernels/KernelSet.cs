@@ -16,6 +16,9 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.MostRows"/>
     public abstract int StreamedRows { get; }
 
+    /// <summary>Whether weights of this kind are multiplied by tiles.</summary>
+    public bool HasTiles(TileSource source) => Isa == Isa.Avx512 && TileCode.Supports(source);
+
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
@@ -319,7 +322,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
 
     public override void AttentionPartials(DType type, bool inBFloat16, KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
     {
-        inBFloat16 &= isa == Isa.Avx512 && TileCode.Supports(TileSource.BFloat16) && PairAttention<BFloat16Element>.Supports(headDim);
+        inBFloat16 &= HasTiles(TileSource.BFloat16) && PairAttention<BFloat16Element>.Supports(headDim);
         switch (type)
         {
             case DType.BFloat16 when inBFloat16:

@@ -43,6 +43,24 @@ internal readonly record struct RoundingError(double SquaredError, double Square
     public static RoundingError operator +(RoundingError a, RoundingError b) => new(a.SquaredError + b.SquaredError, a.Squares + b.Squares);
 }
 
+/// <summary>Finds a largest magnitude.</summary>
+internal static class Magnitude<TVectors, TVector>
+    where TVectors : struct, IVectors<TVector>
+    where TVector : struct
+{
+    /// <summary>
+    /// Adds <paramref name="value"/> to what was seen: its magnitude, over which a register's maximum passes where it is not a number, and its product with
+    /// zero, which is then none either.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Measure(TVector value, ref TVector largest, ref TVector strange)
+    {
+        TVector zero = TVectors.Broadcast(0);
+        largest = TVectors.Max(largest, TVectors.Max(value, TVectors.Subtract(zero, value)));
+        strange = TVectors.MultiplyAdd(value, zero, strange);
+    }
+}
+
 /// <summary>Rows of floating-point numbers to 8 bits and back; see <see cref="Int8Rows"/>. Every width gives the same bits.</summary>
 internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
@@ -122,7 +140,7 @@ internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
         return scale;
     }
 
-    // Not a number where one of them is none: a register's maximum may pass over it, its product with zero does not.
+    // Not a number where one of them is none.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static float LargestMagnitude(byte* from, int count)
     {
@@ -133,9 +151,7 @@ internal static unsafe class RowQuantizer<TVectors, TVector, TElement>
             TVector zero = TVectors.Broadcast(0), largest = zero, strange = zero;
             for (; i + TVectors.Width <= count; i += TVectors.Width)
             {
-                TVector number = Load(from, i);
-                largest = TVectors.Max(largest, TVectors.Max(number, TVectors.Subtract(zero, number)));
-                strange = TVectors.MultiplyAdd(number, zero, strange);
+                Magnitude<TVectors, TVector>.Measure(Load(from, i), ref largest, ref strange);
             }
 
             max = TVectors.Largest(largest) + TVectors.Sum(strange);

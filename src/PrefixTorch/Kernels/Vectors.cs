@@ -28,9 +28,6 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Converts signed bytes.</summary>
     static abstract TVector LoadInt8(sbyte* from);
 
-    /// <summary>Converts unsigned bytes.</summary>
-    static abstract TVector LoadUInt8(byte* from);
-
     /// <summary>Widens unsigned bytes to 32-bit integers.</summary>
     static abstract TVector LoadUInt8AsInt32(byte* from);
 
@@ -119,9 +116,6 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> LoadUInt8(byte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadUInt8AsInt32(byte* from) => Avx512F.ConvertToVector512Int32(Vector128.Load(from)).AsSingle();
@@ -223,9 +217,6 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadUInt8(byte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadUInt8AsInt32(byte* from) => Avx2.ConvertToVector256Int32(from).AsSingle();
@@ -335,10 +326,6 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadInt8(sbyte* from) =>
         Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsSByte())));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadUInt8(byte* from) =>
-        Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsByte())).AsInt32());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadUInt8AsInt32(byte* from) => Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(int*)from).AsByte())).AsSingle();

@@ -6,7 +6,7 @@ namespace PrefixTorch.Kernels.Tiles;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct TileArguments
 {
-    /// <summary>The first of four rows of weights, at the K block's first element.</summary>
+    /// <summary>The first of a tile's rows of weights, at the K block's first element.</summary>
     public byte* Weights;
 
     /// <summary>Bytes from one row of weights to the next.</summary>
@@ -27,7 +27,7 @@ internal unsafe struct TileArguments
     /// <summary>Whether the sums are added to what stands in <see cref="Y"/>, or replace it.</summary>
     public uint Adds;
 
-    /// <summary>Four outputs of the first row.</summary>
+    /// <summary>The outputs of the first row.</summary>
     public float* Y;
 
     /// <summary>Bytes from one row of outputs to the next.</summary>

@@ -38,6 +38,9 @@ internal sealed class TileEmitter : TileAssembler
 
     private int Products => _shape.Rows * _shape.Outputs;
 
+    // bf16 products are summed up where they are.
+    private int FirstSum => _shape.Source == TileSource.BFloat16 ? 0 : Products;
+
     /// <summary>The code of a tile.</summary>
     /// <param name="shape">What it computes.</param>
     /// <param name="rowsAhead">Of so many rows of the weights that come next, each step asks for what the next tile's will read.</param>
@@ -306,10 +309,9 @@ internal sealed class TileEmitter : TileAssembler
     // An element's products: of a block, with codes.
     private AssemblerRegisterZMM Product(int row, int n) => s_zmm[(row * _shape.Outputs) + n];
 
-    private AssemblerRegisterZMM Sum(int i) => s_zmm[_shape.Source == TileSource.BFloat16 ? i : Products + i];
+    private AssemblerRegisterZMM Sum(int i) => s_zmm[FirstSum + i];
 
-    // The registers behind those of the largest tile.
-    private AssemblerRegisterZMM Weight(int n) => s_zmm[(_shape.Source == TileSource.BFloat16 ? Products : 2 * Products) + n];
+    private AssemblerRegisterZMM Weight(int n) => s_zmm[FirstSum + Products + n];
 
     private static AssemblerMemoryOperand WeightAt(int n, int offset, AssemblerMemoryOperandFactory size) => AtWeight(Weights, n, offset, size);
 
@@ -320,5 +322,4 @@ internal sealed class TileEmitter : TileAssembler
         2 => size[first + (WeightPitch * 2) + offset],
         _ => size[first + WeightPitch3 + offset],
     };
-
 }

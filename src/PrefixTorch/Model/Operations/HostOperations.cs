@@ -48,7 +48,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 
     /// <summary>What the products of a model with these matrices take: bf16 where tiles can be had and no matrix holds more, otherwise fp32.</summary>
     public static DType RowDType(IEnumerable<WeightMatrix> matrices, KernelSet kernels) =>
-        kernels.Isa == Isa.Avx512 && TileCode.Supports(TileSource.BFloat16) && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
+        kernels.HasTiles(TileSource.BFloat16) && matrices.All(matrix => matrix.ComputeDType == DType.BFloat16) ? DType.BFloat16 : DType.Float32;
 
     private int Heads => _config.NumAttentionHeads;
 

@@ -1,5 +1,4 @@
 using PrefixTorch.Kernels;
-using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Model.Operations;
 
@@ -25,7 +24,7 @@ internal sealed unsafe partial class HostOperations
         var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
         var encode = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
         ForRows(x.Rows, ref encode);
-        if (_kernels.Isa == Isa.Avx512 && TileCode.Supports(linear.Parts[0].TileSource))
+        if (_kernels.HasTiles(linear.Parts[0].TileSource))
         {
             ProductByTiles(coded.Row(0), coded.Pitch, linear, y);
             return;
