@@ -75,10 +75,11 @@ public unsafe class Products : KernelBenchmark
         var job = new Job { Kernels = Kernels, Matrix = _matrix!, X = (byte*)_x, Y = _y, Rows = Rows, UsesTiles = UsesTiles };
         if (Format != WeightFormat.Float)
         {
-            job.Coded = new CodedRows(_arena.Take(CodedRows.Bytes(Rows, Columns)), Rows, Columns);
+            CodedOrder order = Kernels.OrderFor(Format == WeightFormat.Int4);
+            job.Coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, Rows, Columns)), order, Rows, Columns);
             for (int row = 0; row < Rows; row++)
             {
-                Kernels.EncodeActivations(DType.Float32, (byte*)(_x + ((long)row * Columns)), Columns, Format == WeightFormat.Int4, job.Coded.Row(row));
+                Kernels.EncodeActivations(DType.Float32, (byte*)(_x + ((long)row * Columns)), job.Coded, row);
             }
         }
         else if (UsesTiles)

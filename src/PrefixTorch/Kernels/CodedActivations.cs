@@ -8,27 +8,37 @@ internal static unsafe class CodedActivations<TVectors, TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
 {
-    private const int Words = CodeFormat.Groups;
-    private const int Line = Words * sizeof(int);
+    private const int Lanes = CodeFormat.Groups;
+    private const int Line = Lanes * sizeof(int);
 
-    /// <summary>Rounds one row of floats, <c>[columns]</c>, for codes of one kind.</summary>
+    /// <summary>Rounds one row of floats, <c>[columns]</c>, into a row of <paramref name="to"/>.</summary>
     [SkipLocalsInit]
-    public static void Encode<TElement>(byte* x, int columns, bool int4, byte* to)
+    public static void Encode<TElement>(byte* x, CodedRows to, int row)
         where TElement : struct, IElement
     {
         float* values = stackalloc float[CodedRows.Block];
-        for (int k = 0; k < columns; k += CodedRows.Block, to += CodedRows.BlockBytes)
+        sbyte* bytes = stackalloc sbyte[CodedRows.Block];
+        byte* block = to.Row(row);
+        for (int k = 0; k < to.Columns; k += CodedRows.Block, block += to.BlockSize)
         {
-            int count = Math.Min(CodedRows.Block, columns - k);
+            int count = Math.Min(CodedRows.Block, to.Columns - k);
             RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(x + (long)k * TElement.Size, (byte*)values, count);
             new Span<float>(values + count, CodedRows.Block - count).Clear();
-            if (int4)
+            var scales = (float*)block;
+            int* corrections = (int*)(block + CodedRows.CorrectionsAt);
+            byte* coded = block + CodedRows.ValuesAt;
+            switch (to.Order)
             {
-                Groups(values, (float*)to, (int*)(to + CodedRows.CorrectionsAt), to + CodedRows.ValuesAt);
-            }
-            else
-            {
-                InOrder(values, (float*)to, (int*)(to + CodedRows.CorrectionsAt), (sbyte*)to + CodedRows.ValuesAt);
+                case CodedOrder.Groups:
+                    Groups(values, scales, corrections, coded);
+                    break;
+                case CodedOrder.Bytes:
+                    Bytes(values, scales, corrections, (sbyte*)coded);
+                    break;
+                default:
+                    Bytes(values, scales, corrections, bytes);
+                    Words(bytes, scales, (short*)coded);
+                    break;
             }
         }
     }
@@ -36,7 +46,7 @@ internal static unsafe class CodedActivations<TVectors, TVector>
     // For int8: lane l has four values of every 64.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     [SkipLocalsInit]
-    private static void InOrder(float* values, float* scales, int* corrections, sbyte* to)
+    private static void Bytes(float* values, float* scales, int* corrections, sbyte* to)
     {
         float* lanes = stackalloc float[Line];
         TVector zero = TVectors.Broadcast(0), whole = TVectors.Broadcast(WholeNumbers.Shift);
@@ -52,7 +62,7 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             TVectors.Store(TVectors.Add(largest, strange), lanes + i);
         }
 
-        for (int lane = 0; lane < Words; lane++)
+        for (int lane = 0; lane < Lanes; lane++)
         {
             float* four = lanes + (lane * 4);
             scales[lane] = ScaleOf(MathF.Max(MathF.Max(four[0], four[1]), MathF.Max(four[2], four[3])), out float inverse);
@@ -72,10 +82,29 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             TVectors.Store(sum, lanes + i);
         }
 
-        for (int lane = 0; lane < Words; lane++)
+        for (int lane = 0; lane < Lanes; lane++)
         {
             float* four = lanes + (lane * 4);
             corrections[lane] = -CodedRows.Int8Offset * (int)(four[0] + four[1] + four[2] + four[3]);
+        }
+    }
+
+    // Of every 64 the even ones and then the odd ones; and scales for codes that are 256 times as large.
+    private static void Words(sbyte* from, float* scales, short* to)
+    {
+        for (int k = 0; k < CodedRows.Block; k += Line, to += Line)
+        {
+            for (int half = 0; half < Line; half += Vector256<sbyte>.Count)
+            {
+                Vector256<short> words = Vector256.Load(from + k + half).AsInt16();
+                ((words << 8) >> 8).Store(to + (half / 2));
+                (words >> 8).Store(to + ((Line + half) / 2));
+            }
+        }
+
+        for (int lane = 0; lane < Lanes; lane++)
+        {
+            scales[lane] /= 256;
         }
     }
 
@@ -112,10 +141,10 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             {
                 Vector128<int> four = Vector128.Shuffle(Vector128.Load((byte*)rounded + half * 16), order).AsInt32();
                 words[0] = four[0];
-                words[Words] = four[1];
-                words[2 * Words] = four[2];
-                words[3 * Words] = four[3];
-                words += 4 * Words;
+                words[Lanes] = four[1];
+                words[2 * Lanes] = four[2];
+                words[3 * Lanes] = four[3];
+                words += 4 * Lanes;
             }
         }
     }

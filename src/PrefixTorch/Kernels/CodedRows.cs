@@ -1,22 +1,38 @@
 namespace PrefixTorch.Kernels;
 
+/// <summary>How the values of a block of <see cref="CodedRows"/> stand, which is as their product reads them.</summary>
+internal enum CodedOrder
+{
+    /// <summary>For int8 by tiles: signed bytes in order.</summary>
+    Bytes,
+
+    /// <summary>
+    /// For int8 elsewhere: 16 bits each; of every 64 first those of even place and then those of odd place, as the codes come apart. A multiplication of
+    /// 16 bits needs no sign taken from one factor and given to the other, which of bytes takes longer than it saves.
+    /// </summary>
+    Words,
+
+    /// <summary>For int4: signed bytes, where the codes stand (<see cref="CodeFormat"/>).</summary>
+    Groups,
+}
+
 /// <summary>
-/// Activations as the products with codes read them: signed bytes, with one scale for each 32 of them that meet in a lane. So a product is exact in
-/// integers within a lane and a block, on every machine, and a processor does twice as many of them as of any floats.
+/// Activations as the products with codes read them: whole numbers of −127 … 127, with one scale for each 32 of them that meet in a lane. So a product is
+/// exact in integers within a lane and a block, on every machine, and a processor does several times as many of them as of any floats.
 /// </summary>
 /// <remarks>
 /// <para>
-/// A row is cut into blocks of 512, the last one padded with zeros, each of <see cref="BlockBytes"/>: sixteen scales, fp32; sixteen corrections, int32;
-/// and eight registers of sixteen 32-bit words, four values each. For int8 they stand in order, and lane <c>l</c> has word <c>l</c> of every register;
-/// for int4 they stand as the codes do (<see cref="CodeFormat"/>), and a lane has the values of a group.
+/// A row is cut into blocks of 512, the last one padded with zeros, each of them sixteen scales, fp32; sixteen corrections, int32;
+/// and the values. For int8 lane <c>l</c> has four neighbours of every 64, the <c>l</c>th ones; for int4 a lane has the values of a group.
 /// </para>
 /// <para>
 /// What a product wants to be corrected by is a multiple of the lane's sum of values: of int4, for the zero points, −1 times it, and the scale is a 16th
-/// of the values' since zero points count sixteenths; of int8, whose codes a tile makes unsigned by adding 128, −128 times it.
+/// of the values' since zero points count sixteenths; of int8, whose codes a tile makes unsigned by adding 128, −128 times it. Where values are words,
+/// codes are multiplied as the upper bytes of words: the scale is a 256th.
 /// </para>
 /// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much.</para>
 /// </remarks>
-internal readonly unsafe struct CodedRows(byte* data, int rows, int columns)
+internal readonly unsafe struct CodedRows(byte* data, CodedOrder order, int rows, int columns)
 {
     /// <summary>Values of a block.</summary>
     public const int Block = CodeFormat.Int4Block;
@@ -27,11 +43,17 @@ internal readonly unsafe struct CodedRows(byte* data, int rows, int columns)
     /// <summary>Where in a block its values begin, in bytes.</summary>
     public const int ValuesAt = 2 * CorrectionsAt;
 
-    /// <summary>Bytes of a block.</summary>
+    /// <summary>Bytes of a block whose values are bytes.</summary>
     public const int BlockBytes = ValuesAt + Block;
+
+    /// <summary>Bytes of a block whose values are words.</summary>
+    public const int WordBlockBytes = ValuesAt + (2 * Block);
 
     /// <summary>What the corrections of int8 are multiples of.</summary>
     public const int Int8Offset = 128;
+
+    /// <summary>How the values stand.</summary>
+    public CodedOrder Order => order;
 
     /// <summary>Rows.</summary>
     public int Rows => rows;
@@ -39,19 +61,19 @@ internal readonly unsafe struct CodedRows(byte* data, int rows, int columns)
     /// <summary>Values of a row.</summary>
     public int Columns => columns;
 
-    /// <summary>Blocks of a row.</summary>
-    public int Blocks => BlocksOf(columns);
+    /// <summary>Bytes of a block of these.</summary>
+    public int BlockSize => SizeOf(order);
 
     /// <summary>Bytes from one row to the next.</summary>
-    public long Pitch => PitchOf(columns);
+    public long Pitch => PitchOf(order, columns);
 
     /// <summary>Memory for so many rows.</summary>
-    public static long Bytes(int rows, int columns) => rows * PitchOf(columns);
+    public static long Bytes(CodedOrder order, int rows, int columns) => rows * PitchOf(order, columns);
 
     /// <summary>The first block of a row.</summary>
     public byte* Row(int row) => data + row * Pitch;
 
-    private static int BlocksOf(int columns) => (columns + Block - 1) / Block;
+    private static long PitchOf(CodedOrder order, int columns) => (long)((columns + Block - 1) / Block) * SizeOf(order);
 
-    private static long PitchOf(int columns) => (long)BlocksOf(columns) * BlockBytes;
+    private static int SizeOf(CodedOrder order) => order == CodedOrder.Words ? WordBlockBytes : BlockBytes;
 }

@@ -19,6 +19,9 @@ internal abstract unsafe class KernelSet
     /// <summary>Whether weights of this kind are multiplied by tiles.</summary>
     public bool HasTiles(TileSource source) => Isa == Isa.Avx512 && TileCode.Supports(source);
 
+    /// <summary>How activations stand for products with codes of this kind.</summary>
+    public CodedOrder OrderFor(bool int4) => int4 ? CodedOrder.Groups : HasTiles(TileSource.Int8) ? CodedOrder.Bytes : CodedOrder.Words;
+
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
@@ -34,7 +37,7 @@ internal abstract unsafe class KernelSet
     public abstract void Product(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace);
 
     /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
-    public abstract void EncodeActivations(DType type, byte* x, int columns, bool int4, byte* to);
+    public abstract void EncodeActivations(DType type, byte* x, CodedRows to, int row);
 
     /// <inheritdoc cref="CodeKernel{TVectors, TVector, TCodes}.Run"/>
     public abstract void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
@@ -126,15 +129,15 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void EncodeActivations(DType type, byte* x, int columns, bool int4, byte* to)
+    public override void EncodeActivations(DType type, byte* x, CodedRows to, int row)
     {
         switch (type)
         {
             case DType.Float32:
-                CodedActivations<TVectors, TVector>.Encode<Float32Element>(x, columns, int4, to);
+                CodedActivations<TVectors, TVector>.Encode<Float32Element>(x, to, row);
                 break;
             case DType.BFloat16:
-                CodedActivations<TVectors, TVector>.Encode<BFloat16Element>(x, columns, int4, to);
+                CodedActivations<TVectors, TVector>.Encode<BFloat16Element>(x, to, row);
                 break;
             default:
                 throw NoKernel(type);

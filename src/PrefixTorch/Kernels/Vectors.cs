@@ -37,14 +37,17 @@ internal unsafe interface IVectors<TVector>
     /// <summary>The upper four bits of each byte, as its lower ones.</summary>
     static abstract TVector HighNibbles(TVector bytes);
 
+    /// <summary>Of each sixteen-bit lane the lower byte, as its upper one: a signed byte times 256.</summary>
+    static abstract TVector LowBytes(TVector bytes);
+
+    /// <summary>Of each sixteen-bit lane the upper byte where it is: a signed byte times 256.</summary>
+    static abstract TVector HighBytes(TVector bytes);
+
     /// <summary>
     /// Multiplies unsigned bytes of at most 15 with signed ones, adds neighbours, and adds the sums to <paramref name="sum"/>'s sixteen-bit lanes, which
     /// hold those of eight registers.
     /// </summary>
     static abstract TVector DotNibbles(TVector sum, TVector nibbles, TVector values);
-
-    /// <summary>Multiplies signed bytes, none of them −128 in both, adds four neighbours, and adds the sums to <paramref name="sum"/>'s 32-bit lanes.</summary>
-    static abstract TVector DotInt8(TVector sum, TVector a, TVector b);
 
     /// <summary>Multiplies sixteen-bit lanes, adds neighbours, and adds the sums to <paramref name="sum"/>'s 32-bit lanes.</summary>
     static abstract TVector DotInt16(TVector sum, TVector a, TVector b);
@@ -127,12 +130,14 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     public static Vector512<float> HighNibbles(Vector512<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector512.Create((byte)15)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> DotNibbles(Vector512<float> sum, Vector512<float> nibbles, Vector512<float> values) =>
-        (sum.AsInt16() + Avx512BW.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
+    public static Vector512<float> LowBytes(Vector512<float> bytes) => (bytes.AsInt16() << 8).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> DotInt8(Vector512<float> sum, Vector512<float> a, Vector512<float> b) => Vector512.Create(
-        Vectors256.DotInt8(sum.GetLower(), a.GetLower(), b.GetLower()), Vectors256.DotInt8(sum.GetUpper(), a.GetUpper(), b.GetUpper()));
+    public static Vector512<float> HighBytes(Vector512<float> bytes) => (bytes.AsUInt16() & Vector512.Create((ushort)0xff00)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> DotNibbles(Vector512<float> sum, Vector512<float> nibbles, Vector512<float> values) =>
+        (sum.AsInt16() + Avx512BW.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> DotInt16(Vector512<float> sum, Vector512<float> a, Vector512<float> b) =>
@@ -228,16 +233,14 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> HighNibbles(Vector256<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector256.Create((byte)15)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> DotNibbles(Vector256<float> sum, Vector256<float> nibbles, Vector256<float> values) =>
-        (sum.AsInt16() + Avx2.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
+    public static Vector256<float> LowBytes(Vector256<float> bytes) => (bytes.AsInt16() << 8).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> DotInt8(Vector256<float> sum, Vector256<float> a, Vector256<float> b)
-    {
-        // One factor must be unsigned: its sign goes to the other.
-        Vector256<short> pairs = Avx2.MultiplyAddAdjacent(Avx2.Abs(a.AsSByte()), Avx2.Sign(b.AsSByte(), a.AsSByte()));
-        return (sum.AsInt32() + Avx2.MultiplyAddAdjacent(pairs, Vector256<short>.One)).AsSingle();
-    }
+    public static Vector256<float> HighBytes(Vector256<float> bytes) => (bytes.AsUInt16() & Vector256.Create((ushort)0xff00)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> DotNibbles(Vector256<float> sum, Vector256<float> nibbles, Vector256<float> values) =>
+        (sum.AsInt16() + Avx2.MultiplyAddAdjacent(nibbles.AsByte(), values.AsSByte())).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> DotInt16(Vector256<float> sum, Vector256<float> a, Vector256<float> b) =>
@@ -337,19 +340,17 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> HighNibbles(Vector128<float> bytes) => ((bytes.AsUInt16() >>> 4).AsByte() & Vector128.Create((byte)15)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LowBytes(Vector128<float> bytes) => (bytes.AsInt16() << 8).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> HighBytes(Vector128<float> bytes) => (bytes.AsUInt16() & Vector128.Create((ushort)0xff00)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> DotNibbles(Vector128<float> sum, Vector128<float> nibbles, Vector128<float> values)
     {
         // Even and odd bytes widened in place; nibbles have no sign.
         Vector128<short> left = nibbles.AsInt16(), right = values.AsInt16();
         return (sum.AsInt16() + ((left & Vector128.Create((short)15)) * ((right << 8) >> 8)) + ((left >> 8) * (right >> 8))).AsSingle();
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> DotInt8(Vector128<float> sum, Vector128<float> a, Vector128<float> b)
-    {
-        Vector128<short> left = a.AsInt16(), right = b.AsInt16(), even = ((left << 8) >> 8) * ((right << 8) >> 8), odd = (left >> 8) * (right >> 8);
-        Vector128<int> e = even.AsInt32(), o = odd.AsInt32();
-        return (sum.AsInt32() + ((e << 16) >> 16) + (e >> 16) + ((o << 16) >> 16) + (o >> 16)).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -24,14 +24,15 @@ public unsafe class CodeKernelTests
     public void ProductsAreThoseOfWhatCodesAndActivationsMean(string isa, bool int4)
     {
         KernelSet kernels = KernelSet.For(Enum.Parse<Isa>(isa));
-        foreach ((int rows, int columns, int outputs) in new[] { (1, 128, 4), (1, 64, 3), (3, 576, 9), (4, 256, 6), (16, 300, 33), (7, 1100, 5), (70, 600, 37) })
+        foreach ((int rows, int columns, int outputs) in new[] { (1, 128, 4), (1, 64, 3), (3, 576, 9), (4, 256, 6), (16, 300, 33), (7, 1100, 5), (9, 2600, 5), (70, 600, 37) })
         {
             using var weights = new Quantized(outputs, columns, int4, seed: 1);
             using var x = new Activations(kernels, rows, columns, int4, seed: 2);
             var y = new float[rows * outputs];
-            fixed (float* to = y)
+            float[]? bias = rows % 2 == 0 ? Quantized.Random(outputs, seed: 3) : null;
+            fixed (float* to = y, b = bias)
             {
-                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, outputs, x.Coded, to, outputs);
+                kernels.LinearCodes(int4, weights.Codes, weights.Scales, b, 0, outputs, x.Coded, to, outputs);
             }
 
             float[] wide = weights.Widen(kernels);
@@ -39,10 +40,10 @@ public unsafe class CodeKernelTests
             {
                 for (int n = 0; n < outputs; n++)
                 {
-                    double expected = 0, size = 0;
+                    double expected = bias?[n] ?? 0, size = Math.Abs(expected);
                     for (int k = 0; k < columns; k++)
                     {
-                        double product = wide[n * columns + k] * CodedActivationTests.Value(x.Coded.Row(r), int4, k);
+                        double product = wide[n * columns + k] * CodedActivationTests.Value(x.Coded, r, k);
                         expected += product;
                         size += Math.Abs(product);
                     }
@@ -147,13 +148,14 @@ public unsafe class CodeKernelTests
         public Activations(KernelSet kernels, float[] values, int rows, int columns, bool int4)
         {
             Floats = values;
-            _block = NativeBlock.Allocate(CodedRows.Bytes(rows, columns));
-            Coded = new CodedRows(_block.Pointer, rows, columns);
+            CodedOrder order = int4 ? CodedOrder.Groups : CodedOrder.Words;
+            _block = NativeBlock.Allocate(CodedRows.Bytes(order, rows, columns));
+            Coded = new CodedRows(_block.Pointer, order, rows, columns);
             fixed (float* x = values)
             {
                 for (int row = 0; row < rows; row++)
                 {
-                    kernels.EncodeActivations(DType.Float32, (byte*)(x + row * columns), columns, int4, Coded.Row(row));
+                    kernels.EncodeActivations(DType.Float32, (byte*)(x + row * columns), Coded, row);
                 }
             }
         }

@@ -3,112 +3,146 @@ using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Kernels;
 
-/// <summary>Activations as signed bytes, a scale for each lane of a block: what they mean, alike on every instruction set.</summary>
+/// <summary>Activations as whole numbers, a scale for each lane of a block: what they mean, alike on every instruction set.</summary>
 public unsafe class CodedActivationTests
 {
+    public static TheoryData<string, string> IsasAndOrders()
+    {
+        var data = new TheoryData<string, string>();
+        foreach (Isa isa in Cpu.Available)
+        {
+            foreach (CodedOrder order in Enum.GetValues<CodedOrder>())
+            {
+                data.Add(isa.ToString(), order.ToString());
+            }
+        }
+
+        return data;
+    }
+
     [Theory]
-    [MemberData(nameof(CodeKernelTests.IsasAndFormats), MemberType = typeof(CodeKernelTests))]
-    public void TheyAreNearTheNumbersAndAlikeOnEveryInstructionSet(string isa, bool int4)
+    [MemberData(nameof(IsasAndOrders))]
+    public void TheyAreNearTheNumbersAndAlikeOnEveryInstructionSet(string isa, string order)
     {
         foreach (int columns in new[] { 1, 31, 64, 512, 576, 1100 })
         {
             float[] x = Quantized.Random(columns, seed: columns);
-            byte[] coded = Encode(Enum.Parse<Isa>(isa), x, int4);
-            Assert.Equal(Encode(Isa.Portable, x, int4), coded);
-            fixed (byte* row = coded)
+            using var coded = new Row(Enum.Parse<Isa>(isa), Enum.Parse<CodedOrder>(order), x);
+            using var portable = new Row(Isa.Portable, Enum.Parse<CodedOrder>(order), x);
+            Assert.Equal(portable.Bytes, coded.Bytes);
+            for (int k = 0; k < columns; k++)
             {
-                for (int k = 0; k < columns; k++)
-                {
-                    Assert.Equal((double)x[k], Value(row, int4, k), Scale(row, int4, k) * 0.5001);
-                }
+                Assert.Equal((double)x[k], Value(coded.Rows, 0, k), Scale(coded.Rows, 0, k) * 0.5001);
             }
         }
     }
 
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public void CorrectionsAreMultiplesOfALanesSum(bool int4)
+    [InlineData(nameof(CodedOrder.Bytes), -128)]
+    [InlineData(nameof(CodedOrder.Groups), -1)]
+    public void CorrectionsAreMultiplesOfALanesSum(string order, int multiple)
     {
-        byte[] coded = Encode(Cpu.Isa, Quantized.Random(600, seed: 2), int4);
-        fixed (byte* row = coded)
+        using var coded = new Row(Cpu.Isa, Enum.Parse<CodedOrder>(order), Quantized.Random(600, seed: 2));
+        for (byte* block = coded.Rows.Row(0); block < coded.Rows.Row(1); block += coded.Rows.BlockSize)
         {
-            for (byte* block = row; block < row + coded.Length; block += CodedRows.BlockBytes)
+            var values = (sbyte*)block + CodedRows.ValuesAt;
+            for (int lane = 0; lane < 16; lane++)
             {
-                var values = (sbyte*)block + CodedRows.ValuesAt;
-                for (int lane = 0; lane < 16; lane++)
-                {
-                    int sum = Enumerable.Range(0, 32).Sum(i => values[(i / 4 * 64) + (lane * 4) + (i % 4)]);
-                    Assert.Equal((int4 ? -1 : -128) * sum, ((int*)(block + CodedRows.CorrectionsAt))[lane]);
-                }
+                int sum = Enumerable.Range(0, 32).Sum(i => values[(i / 4 * 64) + (lane * 4) + (i % 4)]);
+                Assert.Equal(multiple * sum, ((int*)(block + CodedRows.CorrectionsAt))[lane]);
             }
         }
     }
 
+    [Fact]
+    public void WordsAreTheBytesApartAndTheirScalesASmallerPowerOfTwo()
+    {
+        float[] x = Quantized.Random(600, seed: 6);
+        using var bytes = new Row(Cpu.Isa, CodedOrder.Bytes, x);
+        using var words = new Row(Cpu.Isa, CodedOrder.Words, x);
+        for (int k = 0; k < x.Length; k++)
+        {
+            Assert.Equal(Value(bytes.Rows, 0, k), Value(words.Rows, 0, k));
+        }
+    }
+
     [Theory]
-    [MemberData(nameof(CodeKernelTests.IsasAndFormats), MemberType = typeof(CodeKernelTests))]
-    public void WhatIsNoNumberStaysNone(string isa, bool int4)
+    [MemberData(nameof(IsasAndOrders))]
+    public void WhatIsNoNumberStaysNone(string isa, string order)
     {
         foreach (float strange in new[] { float.NaN, float.PositiveInfinity, float.NegativeInfinity })
         {
             float[] x = Quantized.Random(512, seed: 3);
             x[77] = strange;
-            byte[] coded = Encode(Enum.Parse<Isa>(isa), x, int4);
-            fixed (byte* row = coded)
-            {
-                Assert.Equal(double.NaN, Value(row, int4, 77));
-                Assert.Equal((double)x[300], Value(row, int4, 300), 0.01);
-            }
+            using var coded = new Row(Enum.Parse<Isa>(isa), Enum.Parse<CodedOrder>(order), x);
+            Assert.Equal(double.NaN, Value(coded.Rows, 0, 77));
+            Assert.Equal((double)x[300], Value(coded.Rows, 0, 300), 0.01);
         }
     }
 
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public void NumbersTooSmallForAScaleAreZero(bool int4)
+    [InlineData(nameof(CodedOrder.Bytes))]
+    [InlineData(nameof(CodedOrder.Words))]
+    [InlineData(nameof(CodedOrder.Groups))]
+    public void NumbersTooSmallForAScaleAreZero(string order)
     {
-        float[] x = [.. Enumerable.Repeat(1e-40f, 64)];
-        byte[] coded = Encode(Cpu.Isa, x, int4);
-        fixed (byte* row = coded)
-        {
-            Assert.Equal(0, Value(row, int4, 5));
-        }
+        using var coded = new Row(Cpu.Isa, Enum.Parse<CodedOrder>(order), [.. Enumerable.Repeat(1e-40f, 64)]);
+        Assert.Equal(0, Value(coded.Rows, 0, 5));
     }
 
     /// <summary>What an encoded row holds at a column.</summary>
-    internal static double Value(byte* row, bool int4, int k)
+    internal static double Value(CodedRows rows, int row, int k)
     {
-        var values = (sbyte*)row + (k / CodedRows.Block * CodedRows.BlockBytes) + CodedRows.ValuesAt;
+        byte* values = rows.Row(row) + (k / CodedRows.Block * rows.BlockSize) + CodedRows.ValuesAt;
         int i = k % CodedRows.Block;
-        if (!int4)
+        switch (rows.Order)
         {
-            return Scale(row, int4, k) * values[i];
+            case CodedOrder.Bytes:
+                return Scale(rows, row, k) * ((sbyte*)values)[i];
+            case CodedOrder.Words:
+                return Scale(rows, row, k) * ((short*)values)[(i / 64 * 64) + (i % 2 * 32) + (i % 64 / 2)];
+            default:
+                // Where the weight's code stands: the lower four bits of a word's bytes are one register, the upper ones the next.
+                (int word, int shift) = CodeFormat.Int4Place(i);
+                int run = word / 16, lane = word % 16, place = shift / 8, upper = shift % 8 / 4;
+                return Scale(rows, row, k) * ((sbyte*)values)[(((2 * run) + upper) * 64) + (lane * 4) + place];
         }
-
-        // Where the weight's code stands: the lower four bits of a word's bytes are one register, the upper ones the next.
-        (int word, int shift) = CodeFormat.Int4Place(i);
-        int run = word / 16, lane = word % 16, place = shift / 8, upper = shift % 8 / 4;
-        return Scale(row, int4, k) * values[(((2 * run) + upper) * 64) + (lane * 4) + place];
     }
 
-    private static double Scale(byte* row, bool int4, int k)
+    private static double Scale(CodedRows rows, int row, int k)
     {
-        var scales = (float*)(row + (k / CodedRows.Block * CodedRows.BlockBytes));
+        var scales = (float*)(rows.Row(row) + (k / CodedRows.Block * rows.BlockSize));
         int i = k % CodedRows.Block;
-        return int4 ? scales[i / 32] * (double)CodeFormat.ZeroParts : scales[i / 4 % 16];
+        return rows.Order switch
+        {
+            CodedOrder.Bytes => scales[i / 4 % 16],
+            CodedOrder.Words => scales[i / 4 % 16] * 256.0,
+            _ => scales[i / 32] * (double)CodeFormat.ZeroParts,
+        };
     }
 
-    private static byte[] Encode(Isa isa, float[] x, bool int4)
+    /// <summary>One encoded row.</summary>
+    private sealed class Row : IDisposable
     {
-        var coded = new byte[CodedRows.Bytes(1, x.Length)];
-        NativeBlock memory = NativeBlock.Allocate(coded.Length);
-        fixed (float* from = x)
+        private readonly NativeBlock _memory;
+
+        public Row(Isa isa, CodedOrder order, float[] x)
         {
-            KernelSet.For(isa).EncodeActivations(DType.Float32, (byte*)from, x.Length, int4, memory.Pointer);
+            _memory = NativeBlock.Allocate(CodedRows.Bytes(order, 1, x.Length));
+            Rows = new CodedRows(_memory.Pointer, order, 1, x.Length);
+
+            // Words have no corrections.
+            new Span<byte>(_memory.Pointer, (int)_memory.ByteCount).Clear();
+            fixed (float* from = x)
+            {
+                KernelSet.For(isa).EncodeActivations(DType.Float32, (byte*)from, Rows, 0);
+            }
         }
 
-        new Span<byte>(memory.Pointer, coded.Length).CopyTo(coded);
-        memory.Release();
-        return coded;
+        public CodedRows Rows { get; }
+
+        public byte[] Bytes => new Span<byte>(_memory.Pointer, (int)_memory.ByteCount).ToArray();
+
+        public void Dispose() => _memory.Release();
     }
 }

@@ -172,6 +172,7 @@ public unsafe class TileTests
     {
         private readonly Numbers _floats;
         private readonly NativeBlock _coded;
+        private readonly CodedRows _rows;
         private readonly TileSource _source;
         private readonly int _columns;
 
@@ -180,14 +181,15 @@ public unsafe class TileTests
             _source = source;
             _columns = columns;
             _floats = new Numbers(rows * columns, DType.BFloat16, seed);
-            _coded = NativeBlock.Allocate(CodedRows.Bytes(rows, columns));
-            var coded = new CodedRows(_coded.Pointer, rows, columns);
+            CodedOrder order = source == TileSource.Int4 ? CodedOrder.Groups : CodedOrder.Bytes;
+            _coded = NativeBlock.Allocate(CodedRows.Bytes(order, rows, columns));
+            _rows = new CodedRows(_coded.Pointer, order, rows, columns);
             for (int row = 0; row < rows && IsCoded; row++)
             {
-                KernelSet.Current.EncodeActivations(DType.BFloat16, _floats.Data + (long)row * columns * sizeof(ushort), columns, source == TileSource.Int4, coded.Row(row));
+                KernelSet.Current.EncodeActivations(DType.BFloat16, _floats.Data + (long)row * columns * sizeof(ushort), _rows, row);
             }
 
-            Pitch = IsCoded ? coded.Pitch : (long)columns * sizeof(ushort);
+            Pitch = IsCoded ? _rows.Pitch : (long)columns * sizeof(ushort);
         }
 
         public byte* Data => IsCoded ? _coded.Pointer : _floats.Data;
@@ -197,7 +199,7 @@ public unsafe class TileTests
         private bool IsCoded => _source != TileSource.BFloat16;
 
         public double this[int row, int column] =>
-            IsCoded ? CodedActivationTests.Value(_coded.Pointer + row * Pitch, _source == TileSource.Int4, column) : _floats[row * _columns + column];
+            IsCoded ? CodedActivationTests.Value(_rows, row, column) : _floats[row * _columns + column];
 
         public void Dispose()
         {

@@ -66,7 +66,8 @@ internal sealed unsafe partial class HostOperations
     {
         private const int BytesPerBlock = 1 << 16;
 
-        private readonly int _outputsPerBlock = (int)Math.Max(4, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
+        // Many rows want whole groups.
+        private readonly int _outputsPerBlock = (int)Math.Max(x.Rows < CodeShape.FewestTogether ? 4 : CodeShape.Group, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
 
         public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
@@ -92,9 +93,9 @@ internal sealed unsafe partial class HostOperations
         }
     }
 
-    private readonly struct EncodeJob(KernelSet kernels, HostRows x, bool int4, CodedRows to) : IBlockJob
+    private readonly struct EncodeJob(KernelSet kernels, HostRows x, CodedRows to) : IBlockJob
     {
-        public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), x.Columns, int4, to.Row(row));
+        public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);
     }
 
     /// <summary>One row: its query turned, its key turned and its value as it is, into their slot.</summary>

@@ -21,8 +21,9 @@ internal sealed unsafe partial class HostOperations
     // Rows are encoded once for all parts of a product, which are quantized alike.
     private void ProductOfCodes(HostRows x, WeightFormat format, Linear linear, HostRows y)
     {
-        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
-        var encode = new EncodeJob(_kernels, x, format == WeightFormat.Int4, coded);
+        CodedOrder order = _kernels.OrderFor(format == WeightFormat.Int4);
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, x.Rows, x.Columns)), order, x.Rows, x.Columns);
+        var encode = new EncodeJob(_kernels, x, coded);
         ForRows(x.Rows, ref encode);
         if (_kernels.HasTiles(linear.Parts[0].TileSource))
         {
