@@ -59,7 +59,9 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, AttentionValues<TVectors, TVector>.Rows)], scores = stackalloc float[count * pitch];
         for (int key = 0; key < limit; key += panelKeys)
         {
-            KeyPanel<TElement>.Fill(keys + key, Math.Min(panelKeys, limit - key), headDim, panel, panelKeys);
+            int now = Math.Min(panelKeys, limit - key);
+            Ask(values + key, now, headDim * TElement.Size);
+            KeyPanel<TElement>.Fill(keys + key, now, headDim, panel, panelKeys);
             AttentionScores<TVectors, TVector>.Run(panel, headDim, queries, count, scores + key, pitch);
         }
 
@@ -88,6 +90,18 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
                 values[done] = value;
                 key += pitch;
                 value += pitch;
+            }
+        }
+    }
+
+    // Memory brings values while scores are computed.
+    private static void Ask(byte** values, int rows, int pitch)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            for (int at = 0; at < pitch; at += Streams.Line)
+            {
+                Streams.Prefetch(values[row] + at);
             }
         }
     }

@@ -117,8 +117,9 @@ internal sealed unsafe partial class HostOperations
         [SkipLocalsInit]
         public void Run(int item)
         {
-            AttentionPlan.Block block = plan.Blocks[item / ops.KvHeads];
-            int kvHead = item % ops.KvHeads, stride = ops.PartialStride;
+            // Head by head: a head's blocks of a segment lie one after another.
+            AttentionPlan.Block block = plan.Blocks[item % plan.Blocks.Count];
+            int kvHead = item / plan.Blocks.Count, stride = ops.PartialStride;
             KeyValueRun* runs = stackalloc KeyValueRun[block.Pieces.Length];
             AttentionQuery* queries = stackalloc AttentionQuery[AttentionQuery.Most];
             BlockCall.Place(block.Pieces, layer, kvHead, runs);
