@@ -5,7 +5,7 @@ namespace PrefixTorch.Kernels;
 
 /// <summary><c>y = x Wᵀ + b</c> for quantized weights and any number of rows: exact in integers within a lane of a block, and blocks are added up in fp32.</summary>
 /// <remarks>
-/// Codes are read as they are, also by many rows: a group of outputs' codes stays in the second cache level while all rows pass, and four rows' activations
+/// Codes are read as they are, also by many rows: a group of outputs' codes stays in the second cache level while all rows pass, and a tile's activations
 /// of a stretch of K in the first one while all outputs of the group pass. An element of y gives the same bits whatever rows and outputs are computed
 /// with it.
 /// </remarks>
@@ -56,12 +56,16 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     {
         int second = Math.Min(1, last), third = Math.Min(2, last), fourth = Math.Min(3, last);
         byte* w0 = w, w1 = w + (second * pitch), w2 = w + (third * pitch), w3 = w + (fourth * pitch), v = x.Row(row);
-        long ahead = Streams.Ahead(pitch);
+        long ahead = row == 0 ? Streams.Ahead(pitch) : 0;
         TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
         for (int columns = x.Columns; columns > 0; columns -= TCodes.Block)
         {
             int runs = TCodes.Runs(columns);
-            Streams.Prefetch<TCodes>(w0, w1, w2, w3, ahead);
+            if (ahead != 0)
+            {
+                Streams.Prefetch<TCodes>(w0, w1, w2, w3, ahead);
+            }
+
             for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
             {
                 TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;

@@ -7,8 +7,8 @@ internal enum CodedOrder
     Bytes,
 
     /// <summary>
-    /// For int8 elsewhere: 16 bits each; of every 64 first those of even place and then those of odd place, as the codes come apart. A multiplication of
-    /// 16 bits needs no sign taken from one factor and given to the other, which of bytes takes longer than it saves.
+    /// For int8 elsewhere: 16 bits each; of every 64 first those of even place and then those of odd place, as the codes come apart. Bytes
+    /// of two signs would be multiplied in more steps: the sign of one goes to the other, and sums of two must be widened.
     /// </summary>
     Words,
 

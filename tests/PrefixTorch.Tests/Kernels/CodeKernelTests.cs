@@ -97,6 +97,24 @@ public unsafe class CodeKernelTests
         }
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void ActivationsOfAnotherOrderAreRefused(bool int4)
+    {
+        using var weights = new Quantized(4, 64, int4, seed: 7);
+        var x = new CodedRows(null, CodedOrder.Bytes, 1, 64);
+        var y = new float[4];
+        string message = Assert.Throws<ArgumentException>(() =>
+        {
+            fixed (float* to = y)
+            {
+                KernelSet.For(Isa.Portable).LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 4, x, to, 4);
+            }
+        }).Message;
+        Assert.Contains($"stand as Bytes and the codes meet {(int4 ? "Groups" : "Words")}", message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void WhatFourBitsHoldExactlyComesBackExactly()
     {
