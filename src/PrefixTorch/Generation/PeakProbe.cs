@@ -18,7 +18,7 @@ internal static class PeakProbe
     /// <summary>The same on a path that the machine has.</summary>
     public static double Measure(KernelPool pool, Isa isa) => isa switch
     {
-        Isa.Avx512 => Measure<Vectors512, Vector512<float>>(pool),
+        Isa.Avx512 or Isa.Amx => Measure<Vectors512, Vector512<float>>(pool),
         Isa.Avx2 => Measure<Vectors256, Vector256<float>>(pool),
         _ => Measure<Vectors128, Vector128<float>>(pool),
     };

@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using PrefixTorch.Kernels.Amx;
 
 namespace PrefixTorch.Kernels;
 
@@ -14,12 +15,15 @@ internal enum Isa
 
     /// <summary>512-bit vectors.</summary>
     Avx512,
+
+    /// <summary>512-bit vectors, and products of whole tiles of bf16 and of bytes.</summary>
+    Amx,
 }
 
 /// <summary>What this processor has, found once: the one place that chooses a path by it.</summary>
 internal static class Cpu
 {
-    /// <summary>Forces a path: <c>avx512</c>, <c>avx2</c> or <c>portable</c>.</summary>
+    /// <summary>Forces a path: <c>amx</c>, <c>avx512</c>, <c>avx2</c> or <c>portable</c>.</summary>
     public const string IsaVariable = "PREFIXTORCH_ISA";
 
     /// <summary>The paths that this machine can run, best first.</summary>
@@ -32,10 +36,10 @@ internal static class Cpu
     /// Whether the processor multiplies bf16 (AVX-512 BF16), so that libtorch's bf16 products run at twice the fp32 rate. Where it does
     /// not, they are several times slower than fp32 and are never used.
     /// </summary>
-    public static bool HasBFloat16Arithmetic { get; } = Isa == Isa.Avx512 && FindBFloat16();
+    public static bool HasBFloat16Arithmetic { get; } = Isa >= Isa.Avx512 && FindBFloat16();
 
     /// <summary>Whether the processor multiplies bytes four at a time (AVX-512 VNNI).</summary>
-    public static bool HasByteArithmetic { get; } = Isa == Isa.Avx512 && FindBytes();
+    public static bool HasByteArithmetic { get; } = Isa >= Isa.Avx512 && FindBytes();
 
     /// <summary>A line for people: the path, and what else is multiplied.</summary>
     public static string Description =>
@@ -52,7 +56,7 @@ internal static class Cpu
 
         if (!Enum.TryParse(forced, ignoreCase: true, out Isa isa) || !Enum.IsDefined(isa))
         {
-            throw new PrefixTorchException($"{IsaVariable}={forced} is not one of avx512, avx2, portable.");
+            throw new PrefixTorchException($"{IsaVariable}={forced} is not one of amx, avx512, avx2, portable.");
         }
 
         return Available.Contains(isa)
@@ -63,7 +67,13 @@ internal static class Cpu
     private static List<Isa> FindAvailable()
     {
         List<Isa> found = [];
-        if (Vector512.IsHardwareAccelerated && Avx512F.IsSupported && Avx512BW.IsSupported)
+        bool has512 = Vector512.IsHardwareAccelerated && Avx512F.IsSupported && Avx512BW.IsSupported;
+        if (has512 && FindBFloat16() && FindBytes() && AmxState.IsAllowed)
+        {
+            found.Add(Isa.Amx);
+        }
+
+        if (has512)
         {
             found.Add(Isa.Avx512);
         }

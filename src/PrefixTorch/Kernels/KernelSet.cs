@@ -17,7 +17,10 @@ internal abstract unsafe class KernelSet
     public abstract int StreamedRows { get; }
 
     /// <summary>Whether weights of this kind are multiplied by tiles.</summary>
-    public bool HasTiles(TileSource source) => Isa == Isa.Avx512 && TileCode.Supports(source);
+    public bool HasTiles(TileSource source) => Isa >= Isa.Avx512 && TileCode.Supports(source);
+
+    /// <summary>Whether the processor multiplies whole tiles, and this set does.</summary>
+    public bool HasAmx => Isa == Isa.Amx && HasTiles(TileSource.BFloat16) && HasTiles(TileSource.Int8);
 
     /// <summary>How activations stand for products with codes of this kind.</summary>
     public CodedOrder OrderFor(bool int4) => int4 ? CodedOrder.Groups : HasTiles(TileSource.Int8) ? CodedOrder.Bytes : CodedOrder.Words;
@@ -25,7 +28,7 @@ internal abstract unsafe class KernelSet
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
-        Isa.Avx512 => new KernelSet<Vectors512, Vector512<float>>(isa),
+        Isa.Avx512 or Isa.Amx => new KernelSet<Vectors512, Vector512<float>>(isa),
         Isa.Avx2 => new KernelSet<Vectors256, Vector256<float>>(isa),
         _ => new KernelSet<Vectors128, Vector128<float>>(isa),
     };
@@ -329,10 +332,10 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         switch (type)
         {
             case DType.BFloat16 when inBFloat16:
-                PairAttention<BFloat16Element>.Partials(runs, queries, count, headDim);
+                PairAttention<BFloat16Element>.Partials(runs, queries, count, headDim, HasAmx);
                 break;
             case DType.Int8 when inBFloat16:
-                PairAttention<Int8Element>.Partials(runs, queries, count, headDim);
+                PairAttention<Int8Element>.Partials(runs, queries, count, headDim, HasAmx);
                 break;
             case DType.Float32:
                 AttentionKernel<TVectors, TVector, Float32Element>.Partials(runs, queries, count, headDim);

@@ -17,9 +17,9 @@ public unsafe class AttentionTests
     public static TheoryData<string> Isas()
     {
         TheoryData<string> isas = KernelTests.Isas();
-        if (Cpu.Available.Contains(Isa.Avx512) && TileCode.Supports(TileSource.BFloat16))
+        foreach (Isa isa in Cpu.Available.Where(isa => KernelSet.For(isa).HasTiles(TileSource.BFloat16)))
         {
-            isas.Add(Isa.Avx512 + InBFloat16);
+            isas.Add(isa + InBFloat16);
         }
 
         return isas;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using PrefixTorch.Kernels.Amx;
 
 namespace PrefixTorch.Kernels.Tiles;
 
@@ -18,12 +19,29 @@ internal static unsafe class PairAttention<TElement>
     /// <summary>Whether heads of this size can be computed so.</summary>
     public static bool Supports(int headDim) => headDim % PairTileEmitter.Lanes == 0;
 
-    /// <inheritdoc cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>
+    /// <summary>As <see cref="AttentionKernel{TVectors, TVector, TElement}.Partials"/>; by AMX's tiles where they are there and take heads of this size.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
-    public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
+    public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim, bool hasAmx)
     {
-        int limit = 0;
-        ushort* rounded = stackalloc ushort[count * headDim];
+        if (hasAmx && headDim % AmxTileEmitter.Step == 0)
+        {
+            AmxPairs.Begin(count);
+            Partials<AmxPairs>(runs, queries, count, headDim);
+            AmxPairs.End();
+        }
+        else
+        {
+            Partials<VectorPairs>(runs, queries, count, headDim);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
+    private static void Partials<TPairs>(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
+        where TPairs : struct, IPairs
+    {
+        // Whole tiles of rows: what stands in those behind the last one comes to nothing.
+        int limit = 0, rows = (count + TPairs.MostRows - 1) / TPairs.MostRows * TPairs.MostRows;
+        ushort* rounded = stackalloc ushort[rows * headDim];
         for (int i = 0; i < count; i++)
         {
             limit = Math.Max(limit, queries[i].Limit);
@@ -36,15 +54,15 @@ internal static unsafe class PairAttention<TElement>
         int pitch = (limit + PanelRows - 1) / PanelRows * PanelRows;
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         uint* panel = (uint*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
-        float* scores = stackalloc float[count * pitch];
+        float* scores = stackalloc float[rows * pitch];
         for (int key = 0; key < limit; key += PanelRows)
         {
             int some = Math.Min(PanelRows, limit - key);
             FillKeys(keys + key, some, headDim, panel);
-            Scores(panel, key, some, rounded, headDim, queries, count, scores + key, pitch);
+            Scores<TPairs>(panel, key, some, rounded, headDim, queries, count, scores + key, pitch);
         }
 
-        ushort* weights = stackalloc ushort[count * pitch];
+        ushort* weights = stackalloc ushort[rows * pitch];
         for (int i = 0; i < count; i++)
         {
             // A query's own keys, and zeros for those that others see.
@@ -54,12 +72,12 @@ internal static unsafe class PairAttention<TElement>
             Round(own, pitch, weights + (i * pitch));
         }
 
-        float* sums = stackalloc float[count * headDim];
+        float* sums = stackalloc float[rows * headDim];
         for (int row = 0; row < limit; row += PanelRows)
         {
             int some = Math.Min(PanelRows, limit - row);
             FillValues(values + row, some, headDim, panel);
-            Values(panel, row, (some + 1) / 2, weights + row, pitch, queries, count, headDim, sums);
+            Values<TPairs>(panel, row, TPairs.Fill(panel, (some + 1) / 2, headDim), weights + row, pitch, queries, count, headDim, sums);
         }
 
         for (int i = 0; i < count; i++)
@@ -68,7 +86,8 @@ internal static unsafe class PairAttention<TElement>
         }
     }
 
-    private static void Scores(uint* panel, int first, int keys, ushort* rounded, int headDim, AttentionQuery* queries, int count, float* scores, int pitch)
+    private static void Scores<TPairs>(uint* panel, int first, int keys, ushort* rounded, int headDim, AttentionQuery* queries, int count, float* scores, int pitch)
+        where TPairs : struct, IPairs
     {
         TileArguments arguments = new()
         {
@@ -80,7 +99,7 @@ internal static unsafe class PairAttention<TElement>
         int registers = (keys + PairTileEmitter.Lanes - 1) / PairTileEmitter.Lanes;
         for (int i = 0, rows; i < count; i += rows)
         {
-            rows = Math.Min(PairTileEmitter.MostRows, count - i);
+            rows = Math.Min(TPairs.MostRows, count - i);
             if (Furthest(queries + i, rows) <= first)
             {
                 continue;
@@ -89,11 +108,12 @@ internal static unsafe class PairAttention<TElement>
             arguments.X = (byte*)(rounded + (i * headDim));
             arguments.Y = scores + ((long)i * pitch);
             arguments.Steps = headDim / 2;
-            TileCode.GetPairs(rows, registers)(&arguments);
+            TPairs.Multiply(rows, registers, &arguments);
         }
     }
 
-    private static void Values(uint* panel, int first, int pairs, ushort* weights, int pitch, AttentionQuery* queries, int count, int headDim, float* sums)
+    private static void Values<TPairs>(uint* panel, int first, int pairs, ushort* weights, int pitch, AttentionQuery* queries, int count, int headDim, float* sums)
+        where TPairs : struct, IPairs
     {
         TileArguments arguments = new()
         {
@@ -104,7 +124,7 @@ internal static unsafe class PairAttention<TElement>
         };
         for (int i = 0, rows; i < count; i += rows)
         {
-            rows = Math.Min(PairTileEmitter.MostRows, count - i);
+            rows = Math.Min(TPairs.MostRows, count - i);
             if (Furthest(queries + i, rows) <= first)
             {
                 continue;
@@ -116,7 +136,7 @@ internal static unsafe class PairAttention<TElement>
                 arguments.X = (byte*)(weights + ((long)i * pitch));
                 arguments.Y = sums + ((long)i * headDim) + d;
                 arguments.Steps = pairs;
-                TileCode.GetPairs(rows, Math.Min(PairTileEmitter.MostRegisters, (headDim - d) / PairTileEmitter.Lanes))(&arguments);
+                TPairs.Multiply(rows, Math.Min(PairTileEmitter.MostRegisters, (headDim - d) / PairTileEmitter.Lanes), &arguments);
             }
         }
     }

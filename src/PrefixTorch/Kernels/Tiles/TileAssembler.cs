@@ -54,10 +54,13 @@ internal abstract class TileAssembler
     protected static AssemblerRegister64 Ahead => r12;
 
     /// <summary>What has been written.</summary>
-    protected byte[] ToBytes()
+    protected byte[] ToBytes() => ToBytes(_code);
+
+    /// <summary>What has been written.</summary>
+    protected static byte[] ToBytes(Assembler code)
     {
         var stream = new MemoryStream();
-        _code.Assemble(new StreamCodeWriter(stream), 0);
+        code.Assemble(new StreamCodeWriter(stream), 0);
         return stream.ToArray();
     }
 

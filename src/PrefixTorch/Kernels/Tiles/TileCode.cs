@@ -27,7 +27,8 @@ internal static unsafe class TileCode
         return (((kind * (TileShape.MostOutputs + 1)) + shape.Outputs) * (TileShape.MostOutputs + 1)) + rowsAhead;
     }
 
-    private static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get<TKey>(ref nint place, TKey key, Func<TKey, byte[]> emit)
+    /// <summary>The code that stands in <paramref name="place"/>, made where none does yet.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Get<TKey>(ref nint place, TKey key, Func<TKey, byte[]> emit)
     {
         nint code = Volatile.Read(ref place);
         if (code == 0)

@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Amx;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
@@ -90,6 +91,29 @@ internal sealed unsafe partial class HostOperations
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
             float* bias = linear.Bias is Vector b ? b.Data + first : null;
             TileProduct.Run(part.Tiles, bias, start, end, x, xPitch, y.Rows, y.Floats + first, y.Columns);
+        }
+    }
+
+    /// <summary>Rows of bf16 as AMX reads them, a piece at a time.</summary>
+    private readonly struct PackJob(HostRows x, AmxRows to) : IBlockJob
+    {
+        public void Run(int piece) => to.Fill(piece, x.Data, (long)x.Columns * sizeof(ushort));
+    }
+
+    /// <summary>Blocks of outputs by AMX, over all parts of a product.</summary>
+    private readonly struct AmxJob(AmxRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
+    {
+        private readonly int _outputsPerBlock = x.Tiles == 1 ? AmxProduct.OutputsOfFew : AmxProduct.OutputsAtOnce;
+
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            byte* workspace = workspaces.Enter(out int index);
+            AmxProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns, workspace);
+            workspaces.Leave(index);
         }
     }
 

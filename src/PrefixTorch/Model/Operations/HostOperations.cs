@@ -106,6 +106,10 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         {
             ProductOfCodes(x, format, linear, y);
         }
+        else if (_rowDType == DType.BFloat16 && _kernels.HasAmx)
+        {
+            ProductByAmx(x, linear, y);
+        }
         else if (_rowDType == DType.BFloat16)
         {
             ProductByTiles(x.Data, (long)x.Columns * x.DType.Size(), linear, y);

@@ -1,10 +1,20 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Amx;
 
 namespace PrefixTorch.Model.Operations;
 
 /// <content>Products, by what the weights are held in and what the processor multiplies.</content>
 internal sealed unsafe partial class HostOperations
 {
+    private void ProductByAmx(HostRows x, Linear linear, HostRows y)
+    {
+        var packed = new AmxRows(_arena.Take(AmxRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var pack = new PackJob(x, packed);
+        ForRows(packed.Pieces, ref pack);
+        var job = new AmxJob(packed, Workspaces.Take(_arena, _pool.Threads, AmxProduct.WorkspaceBytes(packed.Tiles)), linear, y);
+        _pool.Run(job.Blocks, ref job);
+    }
+
     private void ProductByTiles(byte* x, long xPitch, Linear linear, HostRows y)
     {
         var job = new TileJob(x, xPitch, linear, y);

@@ -1,0 +1,43 @@
+using System.Runtime.InteropServices;
+
+namespace PrefixTorch.Kernels.Amx;
+
+/// <summary>What <c>ldtilecfg</c> reads: how many rows, and bytes of a row, each of the eight tile registers has.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 64)]
+internal unsafe struct AmxShape
+{
+    /// <summary>Tile registers.</summary>
+    public const int Tiles = 8;
+
+    /// <summary>Rows of a tile at most.</summary>
+    public const int MostRows = 16;
+
+    /// <summary>Bytes of a row at most.</summary>
+    public const int RowBytes = 64;
+
+    /// <summary>Bytes of a whole tile.</summary>
+    public const int TileBytes = MostRows * RowBytes;
+
+    private readonly byte _palette;
+    private readonly byte _startRow;
+    private fixed byte _reserved[14];
+    private fixed ushort _rowBytes[16];
+    private fixed byte _rows[16];
+
+    /// <summary>A shape whose tiles are all whole.</summary>
+    public AmxShape()
+    {
+        _palette = 1;
+        for (int tile = 0; tile < Tiles; tile++)
+        {
+            Set(tile, MostRows, RowBytes);
+        }
+    }
+
+    /// <summary>Gives a tile another shape.</summary>
+    public void Set(int tile, int rows, int rowBytes)
+    {
+        _rows[tile] = (byte)rows;
+        _rowBytes[tile] = (ushort)rowBytes;
+    }
+}
