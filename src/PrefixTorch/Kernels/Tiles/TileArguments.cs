@@ -35,4 +35,7 @@ internal unsafe struct TileArguments
 
     /// <summary>Where the weights lie that the next tile reads: the same step's are asked for, of as many rows as the code does so.</summary>
     public byte* Ahead;
+
+    /// <summary>Memory for the code's own use, where it needs some.</summary>
+    public byte* Workspace;
 }

@@ -193,9 +193,9 @@ internal static unsafe class TileProduct
     // How many of a tile's next rows of weights each asks for, when so many tiles meet the ones before.
     private static int RowsAhead(int tiles, int outputs) => (outputs + tiles - 1) / tiles;
 
-    // Scale and bias of each output, where there are any.
+    /// <summary>Scale and bias of some outputs, where there are any, on the way from <paramref name="from"/> to <paramref name="y"/>, the first of these outputs.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Finish(TileWeights w, float* bias, int first, int count, int rows, float* from, int fromStride, float* y, int yStride)
+    public static void Finish(TileWeights w, float* bias, int first, int count, int rows, float* from, int fromStride, float* y, int yStride)
     {
         float* scales = w.Scales == 0 ? null : (float*)w.Scales + first;
         bias = bias is null ? null : bias + first;

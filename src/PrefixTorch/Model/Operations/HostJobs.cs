@@ -117,6 +117,27 @@ internal sealed unsafe partial class HostOperations
         }
     }
 
+    /// <summary>Coded rows as AMX reads them, a piece at a time.</summary>
+    private readonly struct PackCodesJob(CodedRows x, AmxCodedRows to) : IBlockJob
+    {
+        public void Run(int piece) => to.Fill(piece, x);
+    }
+
+    /// <summary>Blocks of outputs of codes by AMX, over all parts of a product.</summary>
+    private readonly struct AmxCodeJob(AmxCodedRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
+    {
+        public int Blocks => linear.BlocksOf(AmxCodeProduct.OutputsAtOnce);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxCodeProduct.OutputsAtOnce);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            byte* workspace = workspaces.Enter(out int index);
+            AmxCodeProduct.Run(part.Tiles, bias, start, end, x, y.Floats + first, y.Columns, workspace);
+            workspaces.Leave(index);
+        }
+    }
+
     private readonly struct EncodeJob(KernelSet kernels, HostRows x, CodedRows to) : IBlockJob
     {
         public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);

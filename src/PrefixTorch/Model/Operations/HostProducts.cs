@@ -35,6 +35,16 @@ internal sealed unsafe partial class HostOperations
         var coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, x.Rows, x.Columns)), order, x.Rows, x.Columns);
         var encode = new EncodeJob(_kernels, x, coded);
         ForRows(x.Rows, ref encode);
+        if (_kernels.HasAmx && x.Rows >= AmxCodeProduct.FewestRows)
+        {
+            var packed = new AmxCodedRows(_arena.Take(AmxCodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+            var pack = new PackCodesJob(coded, packed);
+            ForRows(packed.Pieces, ref pack);
+            var product = new AmxCodeJob(packed, Workspaces.Take(_arena, _pool.Threads, AmxCodeProduct.WorkspaceBytes), linear, y);
+            _pool.Run(product.Blocks, ref product);
+            return;
+        }
+
         if (_kernels.HasTiles(linear.Parts[0].TileSource))
         {
             ProductByTiles(coded.Row(0), coded.Pitch, linear, y);

@@ -1,0 +1,165 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Amx;
+using PrefixTorch.Kernels.Tiles;
+using PrefixTorch.Memory;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Products by AMX's tiles, where the processor has them: of bf16 against their formula and bit for bit against themselves, of codes bit for bit against those by vectors.</summary>
+public unsafe class AmxTests
+{
+    // Odd widths, several K blocks, outputs that fill no tile, rows that fill none, one or many.
+    private static readonly (int Rows, int Columns, int Outputs)[] s_shapes =
+    [
+        (1, 32, 4), (1, 40, 3), (2, 31, 5), (3, 576, 9), (6, 2048, 16), (7, 300, 17), (16, 2080, 33), (17, 4300, 50), (64, 257, 100), (70, 4200, 35), (33, 96, 150),
+    ];
+
+    [Fact]
+    public void ProductsOfBFloat16AreThoseOfTheFormula()
+    {
+        SkipUnlessAmx();
+        foreach ((int rows, int columns, int outputs) in s_shapes)
+        {
+            using var weights = new TileOperand(TileSource.BFloat16, outputs, columns, seed: 1);
+            using var x = new TileRows(TileSource.BFloat16, rows, columns, seed: 2);
+            using var bias = new Numbers(outputs, DType.Float32, seed: 3);
+            float[] y = Multiply(weights, outputs, x, columns, bias.Floats, 0, outputs, 0, rows);
+            for (int r = 0; r < rows; r++)
+            {
+                for (int n = 0; n < outputs; n++)
+                {
+                    double expected = bias[n], size = Math.Abs(expected);
+                    for (int k = 0; k < columns; k++)
+                    {
+                        double product = weights[n, k] * x[r, k];
+                        expected += product;
+                        size += Math.Abs(product);
+                    }
+
+                    Assert.Equal(expected, y[(r * outputs) + n], size * 1e-6);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void ARowOfBFloat16GivesTheSameBitsInAProductOfAnySize()
+    {
+        SkipUnlessAmx();
+        foreach (int columns in new[] { 576, 4300 })
+        {
+            const int Count = 70, Outputs = 102;
+            using var weights = new TileOperand(TileSource.BFloat16, Outputs, columns, seed: 4);
+            using var x = new TileRows(TileSource.BFloat16, Count, columns, seed: 5);
+            float[] all = Multiply(weights, Outputs, x, columns, null, 0, Outputs, 0, Count);
+            foreach ((int first, int rows) in new[] { (0, 1), (69, 1), (3, 4), (20, 7), (40, 16), (5, 63) })
+            {
+                Assert.Equal(all.AsSpan(first * Outputs, rows * Outputs).ToArray(), Multiply(weights, Outputs, x, columns, null, 0, Outputs, first, rows));
+            }
+
+            // Some of the outputs: these are right, and nothing is written outside of y.
+            float[] some = Multiply(weights, Outputs, x, columns, null, 20, 27, 0, Count);
+            Assert.All(Enumerable.Range(0, Count * 7), i => Assert.Equal(all[(i / 7 * Outputs) + 20 + (i % 7)], some[(i / 7 * Outputs) + 20 + (i % 7)]));
+        }
+    }
+
+    [Fact]
+    public void NothingIsReadBehindTheLastRow()
+    {
+        SkipUnlessAmx();
+        const int Columns = 45, Outputs = 20;
+        using var weights = new Numbers((Outputs * Columns) + 32, DType.BFloat16, seed: 6);
+        using var x = new TileRows(TileSource.BFloat16, 2, Columns, seed: 7);
+        for (int i = Outputs * Columns; i < (Outputs * Columns) + 32; i++)
+        {
+            BFloat16Element.Store(float.NaN, weights.Data + (i * sizeof(ushort)));
+        }
+
+        Assert.DoesNotContain(Multiply(new TileWeights(TileSource.BFloat16, (nint)weights.Data, 0, Columns), Outputs, x, Columns, null, 0, Outputs, 0, 2), float.IsNaN);
+    }
+
+    [Theory]
+    [InlineData(nameof(TileSource.Int8))]
+    [InlineData(nameof(TileSource.Int4))]
+    public void ProductsOfCodesAreThoseByVectors(string kind)
+    {
+        SkipUnlessAmx();
+        TileSource source = Enum.Parse<TileSource>(kind);
+        foreach ((int rows, int columns, int outputs) in s_shapes)
+        {
+            using var weights = new TileOperand(source, outputs, columns, seed: 8);
+            using var x = new TileRows(source, rows, columns, seed: 9);
+            using var bias = new Numbers(outputs, DType.Float32, seed: 10);
+            foreach (bool hasBias in new[] { false, true })
+            {
+                float* b = hasBias ? bias.Floats : null;
+                float[] expected = new float[rows * outputs], y = new float[rows * outputs];
+                using var packed = new Memory(AmxCodedRows.Bytes(rows, columns));
+                using var workspace = new Memory(AmxCodeProduct.WorkspaceBytes);
+                var tiles = new AmxCodedRows(packed.Data, rows, columns);
+                for (int piece = 0; piece < tiles.Pieces; piece++)
+                {
+                    tiles.Fill(piece, x.Coded);
+                }
+
+                fixed (float* to = expected, toY = y)
+                {
+                    TileProduct.Run(weights.Tiles, b, 0, outputs, x.Data, x.Pitch, rows, to, outputs);
+                    for (int n = 0; n < outputs; n += 19)
+                    {
+                        AmxCodeProduct.Run(weights.Tiles, b, n, Math.Min(outputs, n + 19), tiles, toY, outputs, workspace.Data);
+                    }
+                }
+
+                Assert.Equal(expected, y);
+            }
+        }
+    }
+
+    [Fact]
+    public void SquaresAreTurned()
+    {
+        SkipUnlessAmx();
+        uint[] from = [.. Enumerable.Range(0, 256).Select(i => (uint)i)], to = new uint[256];
+        fixed (uint* first = from, target = to)
+        {
+            Square.Turn((byte*)first, 64, 11, (byte*)target, 64, 16);
+        }
+
+        Assert.All(Enumerable.Range(0, 256), i => Assert.Equal(i % 16 < 11 ? from[(i % 16 * 16) + (i / 16)] : 0, to[i]));
+    }
+
+    private static void SkipUnlessAmx() => Assert.SkipUnless(
+        Cpu.Available.Contains(Isa.Amx) && KernelSet.For(Isa.Amx).HasAmx, "This processor has no AMX, or the system does not allow it, or PREFIXTORCH_ISA forbids its code.");
+
+    private static float[] Multiply(TileOperand weights, int all, TileRows x, int columns, float* bias, int firstOutput, int end, int firstRow, int rows) =>
+        Multiply(weights.Tiles, all, x, columns, bias, firstOutput, end, firstRow, rows);
+
+    private static float[] Multiply(TileWeights weights, int all, TileRows x, int columns, float* bias, int firstOutput, int end, int firstRow, int rows)
+    {
+        var y = new float[rows * all];
+        using var memory = new Memory(AmxRows.Bytes(rows, columns));
+        var packed = new AmxRows(memory.Data, rows, columns);
+        for (int piece = 0; piece < packed.Pieces; piece++)
+        {
+            packed.Fill(piece, x.Data + (firstRow * x.Pitch), x.Pitch);
+        }
+
+        using var workspace = new Memory(AmxProduct.WorkspaceBytes(packed.Tiles));
+        fixed (float* to = y)
+        {
+            AmxProduct.Run(weights, all, bias, firstOutput, end, packed, to, all, workspace.Data);
+        }
+
+        return y;
+    }
+
+    private sealed class Memory(long bytes) : IDisposable
+    {
+        private readonly NativeBlock _block = NativeBlock.Allocate(bytes);
+
+        public byte* Data => _block.Pointer;
+
+        public void Dispose() => _block.Release();
+    }
+}

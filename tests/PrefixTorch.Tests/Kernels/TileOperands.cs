@@ -1,0 +1,118 @@
+using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
+using PrefixTorch.Memory;
+using PrefixTorch.Model;
+
+namespace PrefixTorch.Tests.Kernels;
+
+/// <summary>Random weights of any kind, and what each of them means.</summary>
+internal sealed unsafe class TileOperand : IDisposable
+{
+    private readonly Numbers? _floats;
+    private readonly NativeBlock _codes;
+    private readonly NativeBlock _scales;
+    private readonly double[] _values;
+    private readonly int _columns;
+
+    public TileOperand(TileSource source, int outputs, int columns, int seed)
+    {
+        var random = new Random(seed);
+        WeightFormat format = source == TileSource.Int8 ? WeightFormat.Int8 : WeightFormat.Int4;
+        long pitch = WeightMatrix.RowBytesOf(format, columns);
+        _columns = columns;
+        _values = new double[outputs * columns];
+        _codes = NativeBlock.Allocate(outputs * pitch);
+        _scales = NativeBlock.Allocate((long)outputs * sizeof(float));
+        new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
+        if (source == TileSource.BFloat16)
+        {
+            _floats = new Numbers(outputs * columns, DType.BFloat16, seed);
+            _values = [.. Enumerable.Range(0, outputs * columns).Select(i => _floats[i])];
+        }
+
+        for (int n = 0; n < outputs && _floats is null; n++)
+        {
+            byte* row = _codes.Pointer + n * pitch;
+            float scale = ((float*)_scales.Pointer)[n] = 0.25f + random.NextSingle();
+            for (int k = 0; k < columns; k++)
+            {
+                if (source == TileSource.Int8)
+                {
+                    var code = (sbyte)random.Next(-127, 128);
+                    ((sbyte*)row)[k] = code;
+                    _values[n * columns + k] = code * (double)scale;
+                }
+                else
+                {
+                    byte* block = row + k / CodeFormat.Int4Block * CodeFormat.Int4BlockBytes;
+                    int code = random.Next(16), group = k % CodeFormat.Int4Block / CodeFormat.Group;
+                    if (k % CodeFormat.Group == 0)
+                    {
+                        block[group] = (byte)random.Next(256);
+                        block[CodeFormat.Groups + group] = (byte)random.Next(256);
+                    }
+
+                    (int word, int shift) = CodeFormat.Int4Place(k % CodeFormat.Int4Block);
+                    ((uint*)(block + CodeFormat.Int4Header))[word] |= (uint)code << shift;
+                    _values[n * columns + k] = (code - block[CodeFormat.Groups + group] / 16.0) * block[group] * block[group] * scale;
+                }
+            }
+        }
+
+        Tiles = new TileWeights(source, (nint)(_floats is null ? _codes.Pointer : _floats.Data), _floats is null ? (nint)_scales.Pointer : 0, columns);
+    }
+
+    public TileWeights Tiles { get; }
+
+    public double this[int output, int column] => _values[output * _columns + column];
+
+    public void Dispose()
+    {
+        _floats?.Dispose();
+        _codes.Release();
+        _scales.Release();
+    }
+}
+
+/// <summary>Random activations, laid for weights of one kind, and what each of them means.</summary>
+internal sealed unsafe class TileRows : IDisposable
+{
+    private readonly Numbers _floats;
+    private readonly NativeBlock _coded;
+    private readonly CodedRows _rows;
+    private readonly TileSource _source;
+    private readonly int _columns;
+
+    public TileRows(TileSource source, int rows, int columns, int seed)
+    {
+        _source = source;
+        _columns = columns;
+        _floats = new Numbers(rows * columns, DType.BFloat16, seed);
+        CodedOrder order = source == TileSource.Int4 ? CodedOrder.Groups : CodedOrder.Bytes;
+        _coded = NativeBlock.Allocate(CodedRows.Bytes(order, rows, columns));
+        _rows = new CodedRows(_coded.Pointer, order, rows, columns);
+        for (int row = 0; row < rows && IsCoded; row++)
+        {
+            KernelSet.Current.EncodeActivations(DType.BFloat16, _floats.Data + (long)row * columns * sizeof(ushort), _rows, row);
+        }
+
+        Pitch = IsCoded ? _rows.Pitch : (long)columns * sizeof(ushort);
+    }
+
+    public CodedRows Coded => _rows;
+
+    public byte* Data => IsCoded ? _coded.Pointer : _floats.Data;
+
+    public long Pitch { get; }
+
+    private bool IsCoded => _source != TileSource.BFloat16;
+
+    public double this[int row, int column] =>
+        IsCoded ? CodedActivationTests.Value(_rows, row, column) : _floats[row * _columns + column];
+
+    public void Dispose()
+    {
+        _floats.Dispose();
+        _coded.Release();
+    }
+}
