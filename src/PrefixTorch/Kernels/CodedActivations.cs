@@ -114,24 +114,9 @@ internal static unsafe class CodedActivations<TVectors, TVector>
     private static void Groups(float* values, float* scales, int* corrections, byte* to)
     {
         sbyte* rounded = stackalloc sbyte[CodeFormat.Group];
-        TVector zero = TVectors.Broadcast(0), whole = TVectors.Broadcast(WholeNumbers.Shift);
         for (int group = 0; group < CodeFormat.Groups; group++, values += CodeFormat.Group)
         {
-            TVector largest = zero, strange = zero, sum = zero;
-            for (int i = 0; i < CodeFormat.Group; i += TVectors.Width)
-            {
-                Magnitude<TVectors, TVector>.Measure(TVectors.Load(values + i), ref largest, ref strange);
-            }
-
-            scales[group] = ScaleOf(TVectors.Largest(largest) + TVectors.Sum(strange), out float inverse) / CodeFormat.ZeroParts;
-            TVector inverses = TVectors.Broadcast(inverse);
-            for (int i = 0; i < CodeFormat.Group; i += TVectors.Width)
-            {
-                TVector value = TVectors.Multiply(TVectors.Load(values + i), inverses);
-                TVectors.StoreInt8(value, rounded + i);
-                sum = TVectors.Add(sum, TVectors.Subtract(TVectors.Add(value, whole), whole));
-            }
-
+            scales[group] = Run(values, CodeFormat.Group, rounded, out TVector sum) / CodeFormat.ZeroParts;
             corrections[group] = -(int)TVectors.Sum(sum);
 
             // Of eight weights the lower four bits of a word's bytes are 0, 4, 1 and 5, the upper ones 2, 6, 3 and 7.
@@ -147,6 +132,30 @@ internal static unsafe class CodedActivations<TVectors, TVector>
                 words += 4 * Lanes;
             }
         }
+    }
+
+    /// <summary>Rounds values that lie side by side, a multiple of a register; <paramref name="sum"/> is the sum of what they become, lane by lane.</summary>
+    /// <returns>Their scale.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Run(float* values, int count, sbyte* to, out TVector sum)
+    {
+        TVector zero = TVectors.Broadcast(0), whole = TVectors.Broadcast(WholeNumbers.Shift), largest = zero, strange = zero;
+        for (int i = 0; i < count; i += TVectors.Width)
+        {
+            Magnitude<TVectors, TVector>.Measure(TVectors.Load(values + i), ref largest, ref strange);
+        }
+
+        float scale = ScaleOf(TVectors.Largest(largest) + TVectors.Sum(strange), out float inverse);
+        TVector inverses = TVectors.Broadcast(inverse);
+        sum = zero;
+        for (int i = 0; i < count; i += TVectors.Width)
+        {
+            TVector value = TVectors.Multiply(TVectors.Load(values + i), inverses);
+            TVectors.StoreInt8(value, to + i);
+            sum = TVectors.Add(sum, TVectors.Subtract(TVectors.Add(value, whole), whole));
+        }
+
+        return scale;
     }
 
     private static float ScaleOf(float largest, out float inverse)

@@ -5,7 +5,7 @@ using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Kernels;
 
-/// <summary>Products by AMX's tiles, where the processor has them: of bf16 against their formula and bit for bit against themselves, of codes bit for bit against those by vectors.</summary>
+/// <summary>Products by AMX's tiles, where the processor has them: of bf16 against their formula and bit for bit against themselves, of int8 likewise, of int4 bit for bit against those by vectors.</summary>
 public unsafe class AmxTests
 {
     // Odd widths, several K blocks, outputs that fill no tile, rows that fill none, one or many.
@@ -78,17 +78,78 @@ public unsafe class AmxTests
         Assert.DoesNotContain(Multiply(new TileWeights(TileSource.BFloat16, (nint)weights.Data, 0, Columns), Outputs, x, Columns, null, 0, Outputs, 0, 2), float.IsNaN);
     }
 
-    [Theory]
-    [InlineData(nameof(TileSource.Int8))]
-    [InlineData(nameof(TileSource.Int4))]
-    public void ProductsOfCodesAreThoseByVectors(string kind)
+    [Fact]
+    public void ProductsOfBytesAreThoseOfTheFormulaAndARowGivesTheSameBitsInAnyOfThem()
     {
         SkipUnlessAmx();
-        TileSource source = Enum.Parse<TileSource>(kind);
         foreach ((int rows, int columns, int outputs) in s_shapes)
         {
-            using var weights = new TileOperand(source, outputs, columns, seed: 8);
-            using var x = new TileRows(source, rows, columns, seed: 9);
+            using var weights = new TileOperand(TileSource.Int8, outputs, columns, seed: 11);
+            using var x = new Numbers(rows * columns, DType.BFloat16, seed: 12);
+            using var bias = new Numbers(outputs, DType.Float32, seed: 13);
+            using var memory = new Memory(AmxByteRows.Bytes(rows, columns));
+            float[] y = Multiply(x.Data, rows, memory.Data, out AmxByteRows packed);
+            for (int r = 0; r < rows; r++)
+            {
+                for (int n = 0; n < outputs; n++)
+                {
+                    double expected = bias[n], size = Math.Abs(expected);
+                    for (int k = 0; k < columns; k++)
+                    {
+                        (double value, double scale) = Value(packed, r, k);
+                        Assert.Equal(x[(r * columns) + k], value, scale * 0.5001);
+                        expected += weights[n, k] * value;
+                        size += Math.Abs(weights[n, k] * value);
+                    }
+
+                    Assert.Equal(expected, y[(r * outputs) + n], size * 1e-6);
+                }
+            }
+
+            foreach (int first in new[] { 0, rows / 2, rows - 1 })
+            {
+                int some = Math.Min(rows - first, 5);
+                Assert.Equal(y.AsSpan(first * outputs, some * outputs).ToArray(), Multiply(x.Data + ((long)first * columns * sizeof(ushort)), some, memory.Data, out _));
+            }
+
+            float[] Multiply(byte* from, int some, byte* to, out AmxByteRows rowsOfBytes)
+            {
+                rowsOfBytes = new AmxByteRows(to, some, columns);
+                for (int piece = 0; piece < rowsOfBytes.Pieces; piece++)
+                {
+                    rowsOfBytes.Fill<BFloat16Element>(piece, from, columns * sizeof(ushort));
+                }
+
+                var result = new float[some * outputs];
+                fixed (float* first = result)
+                {
+                    for (int n = 0; n < outputs; n += 37)
+                    {
+                        AmxByteProduct.Run(weights.Tiles, outputs, bias.Floats, n, Math.Min(outputs, n + 37), rowsOfBytes, first, outputs);
+                    }
+                }
+
+                return result;
+            }
+        }
+
+        static (double Value, double Scale) Value(AmxByteRows rows, int row, int k)
+        {
+            // A group of 256 is 64 times four values of each row, and its scales.
+            byte* group = rows.Tile(row / 16) + (k / 256 * 65L * rows.Pitch);
+            float scale = ((float*)(group + (64 * rows.Pitch)))[row % 16];
+            return (((sbyte*)group)[(k % 256 / 4 * rows.Pitch) + (row % 16 * 4) + (k % 4)] * (double)scale, scale);
+        }
+    }
+
+    [Fact]
+    public void ProductsOfInt4AreThoseByVectors()
+    {
+        SkipUnlessAmx();
+                foreach ((int rows, int columns, int outputs) in s_shapes)
+        {
+            using var weights = new TileOperand(TileSource.Int4, outputs, columns, seed: 8);
+            using var x = new TileRows(TileSource.Int4, rows, columns, seed: 9);
             using var bias = new Numbers(outputs, DType.Float32, seed: 10);
             foreach (bool hasBias in new[] { false, true })
             {

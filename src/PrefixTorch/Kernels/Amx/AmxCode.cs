@@ -8,7 +8,8 @@ internal static unsafe class AmxCode
 {
     private static readonly nint[] s_products = new nint[4];
     private static readonly nint[] s_pairs = new nint[PairTileEmitter.MostRegisters + 1];
-    private static readonly nint[] s_codes = new nint[2 * (AmxShape.MostRows + 1)];
+    private static readonly nint[] s_bytes = new nint[2];
+    private static readonly nint[] s_codes = new nint[AmxShape.MostRows + 1];
     private static nint s_configure;
     private static nint s_release;
 
@@ -20,9 +21,13 @@ internal static unsafe class AmxCode
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Pairs(int registers) =>
         TileCode.Get(ref s_pairs[registers], registers, static key => AmxTileEmitter.EmitPairs(key));
 
+    /// <summary>See <see cref="AmxByteEmitter.Emit"/>.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Bytes(bool isSingle) =>
+        TileCode.Get(ref s_bytes[isSingle ? 1 : 0], isSingle, static key => AmxByteEmitter.Emit(key));
+
     /// <summary>See <see cref="AmxCodeEmitter.Emit"/>.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Codes(bool isInt4, int rows) =>
-        TileCode.Get(ref s_codes[(isInt4 ? AmxShape.MostRows + 1 : 0) + rows], (isInt4, rows), static key => AmxCodeEmitter.Emit(key.isInt4, key.rows));
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Codes(int rows) =>
+        TileCode.Get(ref s_codes[rows], rows, static key => AmxCodeEmitter.Emit(key));
 
     /// <summary>Gives this thread's tiles their shapes, until <see cref="Release"/>.</summary>
     public static void Configure(AmxShape shape) => TileCode.Get(ref s_configure, 0, static _ => AmxTileEmitter.EmitConfigure())((TileArguments*)&shape);

@@ -5,8 +5,8 @@ using static Iced.Intel.AssemblerRegisters;
 namespace PrefixTorch.Kernels.Amx;
 
 /// <summary>
-/// Writes the machine code of products of codes by tiles (AMX): up to sixteen rows of activations times sixteen outputs, over the K block of
-/// <see cref="TileProduct"/>. <c>tdpbssd</c> and <c>tdpbsud</c> multiply the 32 bytes of a lane of a block, exactly; then each row and output meets its scales.
+/// Writes the machine code of products of int4 codes by tiles (AMX): up to sixteen rows of activations times sixteen outputs, over the K block of
+/// <see cref="TileProduct"/>. <c>tdpbsud</c> multiplies the 32 bytes of a lane of a block, exactly; then each row and output meets its scales.
 /// </summary>
 /// <remarks>
 /// The same bits as <see cref="TileEmitter"/> gives with <c>vpdpbusd</c>: there a lane of a register is summed up over blocks, and lanes are added up at the end; here
@@ -38,10 +38,9 @@ internal sealed class AmxCodeEmitter : TileAssembler
     // How the four lanes of a quarter of a register come, to be added up as they are there.
     private static readonly int[] s_order = [0, 2, 1, 3];
 
-    private readonly bool _isInt4;
     private readonly int _rows;
 
-    private AmxCodeEmitter(bool isInt4, int rows) => (_isInt4, _rows) = (isInt4, rows);
+    private AmxCodeEmitter(int rows) => _rows = rows;
 
     private static AssemblerRegister64 LaneX => r9;
 
@@ -57,7 +56,7 @@ internal sealed class AmxCodeEmitter : TileAssembler
     /// The code for so many rows. Of its arguments <see cref="TileArguments.Weights"/> is a panel as <see cref="AmxCodePanel"/> makes it and
     /// <see cref="TileArguments.X"/> a block of <see cref="AmxCodedRows"/>; a step is a block; <see cref="TileArguments.TailMask"/> has a bit for each output.
     /// </summary>
-    public static byte[] Emit(bool isInt4, int rows) => new AmxCodeEmitter(isInt4, rows).Assemble();
+    public static byte[] Emit(int rows) => new AmxCodeEmitter(rows).Assemble();
 
     private byte[] Assemble()
     {
@@ -146,43 +145,25 @@ internal sealed class AmxCodeEmitter : TileAssembler
         _code.tilezero(product);
         _code.tileloadd(tmm4, __[LaneX + rsi + lane]);
         _code.tileloadd(tmm6, __[LaneWeights + rcx + lane]);
-        if (_isInt4)
-        {
-            _code.tdpbsud(product, tmm4, tmm6);
-        }
-        else
-        {
-            _code.tdpbssd(product, tmm4, tmm6);
-        }
-
+        _code.tdpbsud(product, tmm4, tmm6);
         _code.tilestored(__[Workspace + rcx + (block * AmxShape.TileBytes)], product);
     }
 
     // What a block gives to the sums of the lane so many bytes on.
     private void Weigh(int block, int lane)
     {
-        if (_isInt4)
-        {
-            _code.vmovaps(s_zmm[Scale], __zmmword_ptr[LaneWeights + lane + AmxCodePanel.ScalesAt]);
-            _code.vmovaps(s_zmm[Zero], __zmmword_ptr[LaneWeights + lane + AmxCodePanel.ZerosAt]);
-        }
-
+        _code.vmovaps(s_zmm[Scale], __zmmword_ptr[LaneWeights + lane + AmxCodePanel.ScalesAt]);
+        _code.vmovaps(s_zmm[Zero], __zmmword_ptr[LaneWeights + lane + AmxCodePanel.ZerosAt]);
         for (int row = 0; row < _rows; row++)
         {
             AssemblerRegisterZMM number = s_zmm[FirstTemporary + (row % Temporaries)];
             AssemblerMemoryOperand scale = __dword_bcst[LaneX + lane + AmxCodedRows.ScalesAt + (row * sizeof(float))];
             _code.vcvtdq2ps(number, __zmmword_ptr[Workspace + (block * AmxShape.TileBytes) + (row * Line)]);
-            if (_isInt4)
-            {
-                // 16 × code times activation, less zero point times the sum of activations: whole numbers, which fp32 holds exactly.
-                _code.vfmadd231ps(number, s_zmm[Zero], __dword_bcst[LaneX + lane + AmxCodedRows.CorrectionsAt + (row * sizeof(float))]);
-                _code.vmulps(number, number, scale);
-                _code.vfmadd231ps(s_zmm[row], number, s_zmm[Scale]);
-            }
-            else
-            {
-                _code.vfmadd231ps(s_zmm[row], number, scale);
-            }
+
+            // 16 × code times activation, less zero point times the sum of activations: whole numbers, which fp32 holds exactly.
+            _code.vfmadd231ps(number, s_zmm[Zero], __dword_bcst[LaneX + lane + AmxCodedRows.CorrectionsAt + (row * sizeof(float))]);
+            _code.vmulps(number, number, scale);
+            _code.vfmadd231ps(s_zmm[row], number, s_zmm[Scale]);
         }
     }
 

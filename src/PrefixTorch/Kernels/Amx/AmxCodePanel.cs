@@ -5,8 +5,8 @@ using System.Runtime.Intrinsics.X86;
 namespace PrefixTorch.Kernels.Amx;
 
 /// <summary>
-/// Codes of sixteen outputs, turned for tiles: of each block sixteen lanes, each with eight times four values of every output; then of int4 every output's scale and
-/// zero point, as floats. Codes of int4 are the upper halves of bytes.
+/// Codes of int4 of sixteen outputs, turned for tiles: of each block sixteen lanes, each with eight times four codes of every output, as the upper halves of bytes;
+/// then every output's scale and its zero point, as floats.
 /// </summary>
 internal static unsafe class AmxCodePanel
 {
@@ -23,20 +23,9 @@ internal static unsafe class AmxCodePanel
     private const int Line = AmxShape.RowBytes;
     private const int Lanes = CodeFormat.Groups;
 
-    /// <summary>Turns up to sixteen rows of int8, <paramref name="steps"/> times 128 codes of each; what is missing in a block is zeros.</summary>
-    public static void Int8(byte* codes, long pitch, int outputs, int steps, byte* panel)
-    {
-        int lines = steps * (CodeFormat.Int8Block / Line);
-        for (int line = 0; line < (lines + AmxCodeEmitter.Depth - 1) / AmxCodeEmitter.Depth * AmxCodeEmitter.Depth; line++)
-        {
-            byte* to = panel + (line / AmxCodeEmitter.Depth * AmxCodedRows.BlockBytes) + (line % AmxCodeEmitter.Depth * Line);
-            Square.Turn(codes + (line * Line), pitch, line < lines ? outputs : 0, to, AmxCodedRows.LaneBytes, Lanes);
-        }
-    }
-
-    /// <summary>Turns up to sixteen rows of int4, so many blocks of each.</summary>
+    /// <summary>Turns up to sixteen rows, so many blocks of each.</summary>
     [SkipLocalsInit]
-    public static void Int4(byte* codes, long pitch, int outputs, int blocks, byte* panel)
+    public static void Fill(byte* codes, long pitch, int outputs, int blocks, byte* panel)
     {
         uint* turned = stackalloc uint[Outputs * Lanes];
         uint* headers = stackalloc uint[Outputs * Lanes];

@@ -3,7 +3,7 @@ using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
-/// <summary><c>y = x Wᵀ + b</c> for codes and several rows, by tiles of up to sixteen rows and sixteen outputs: the same bits as <see cref="TileProduct"/> gives.</summary>
+/// <summary><c>y = x Wᵀ + b</c> for int4 codes and many rows, by tiles of up to sixteen rows and sixteen outputs: the same bits as <see cref="TileProduct"/> gives.</summary>
 /// <remarks>Codes of sixteen outputs are turned into a panel, a K block at a time, which all rows meet.</remarks>
 internal static unsafe class AmxCodeProduct
 {
@@ -21,7 +21,6 @@ internal static unsafe class AmxCodeProduct
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row; the workspace is as large as said above, aligned, undefined.</summary>
     public static void Run(TileWeights w, float* bias, int first, int end, AmxCodedRows x, float* y, int yStride, byte* workspace)
     {
-        bool isInt4 = w.Source == TileSource.Int4;
         var shape = new AmxShape();
         for (int product = 0; product < AmxCodeEmitter.MostBlocks; product++)
         {
@@ -39,16 +38,8 @@ internal static unsafe class AmxCodeProduct
             {
                 KPart part = layout.Part(k);
                 byte* codes = (byte*)w.Data + (n * layout.Pitch) + part.WeightOffset;
-                if (isInt4)
-                {
-                    AmxCodePanel.Int4(codes, layout.Pitch, outputs, part.Steps, workspace);
-                }
-                else
-                {
-                    AmxCodePanel.Int8(codes, layout.Pitch, outputs, part.Steps, workspace);
-                }
-
-                Add(isInt4, part.IsFirst, outputs, x, k / CodedRows.Block, workspace, y + n, yStride);
+                AmxCodePanel.Fill(codes, layout.Pitch, outputs, part.Steps, workspace);
+                Add(part.IsFirst, outputs, x, k / CodedRows.Block, workspace, y + n, yStride);
             }
         }
 
@@ -58,7 +49,7 @@ internal static unsafe class AmxCodeProduct
 
     // A panel and all rows. Those that fill up the last tile go nowhere.
     [SkipLocalsInit]
-    private static void Add(bool isInt4, bool isFirst, int outputs, AmxCodedRows x, int block, byte* workspace, float* y, int yStride)
+    private static void Add(bool isFirst, int outputs, AmxCodedRows x, int block, byte* workspace, float* y, int yStride)
     {
         TileArguments arguments = new()
         {
@@ -74,7 +65,7 @@ internal static unsafe class AmxCodeProduct
             int row = tile * x.Width;
             arguments.X = x.At(tile, block);
             arguments.Y = y + ((long)row * yStride);
-            AmxCode.Codes(isInt4, Math.Min(x.Width, x.Rows - row))(&arguments);
+            AmxCode.Codes(Math.Min(x.Width, x.Rows - row))(&arguments);
         }
     }
 }

@@ -83,35 +83,12 @@ internal static unsafe class AmxProduct
 
         public void Finish(float* bias, float* y, int yStride)
         {
-            float* turned = stackalloc float[Square.Size * Square.Size];
             for (int tile = 0; tile < Tiles; tile++)
             {
                 int output = FirstOutput(tile);
                 for (int row = 0; row < x.Rows; row += Rows)
                 {
-                    int some = Math.Min(Rows, x.Rows - row);
-                    float* to = y + ((long)row * yStride) + output;
-                    byte* from = Sums(tile, row / Rows);
-                    if (rows == Rows && bias is null)
-                    {
-                        if (x.Rows == 1)
-                        {
-                            Buffer.MemoryCopy(from, to, AmxShape.RowBytes, AmxShape.RowBytes);
-                            continue;
-                        }
-
-                        Square.Turn(from, x.Pitch, rows, (byte*)to, yStride * (long)sizeof(float), some);
-                        continue;
-                    }
-
-                    Square.Turn(from, x.Pitch, rows, (byte*)turned, AmxShape.RowBytes, some);
-                    for (int i = 0; i < some; i++, to += yStride)
-                    {
-                        for (int j = 0; j < rows; j++)
-                        {
-                            to[j] = turned[(i * Square.Size) + j] + (bias is null ? 0 : bias[output + j]);
-                        }
-                    }
+                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), null, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
         }

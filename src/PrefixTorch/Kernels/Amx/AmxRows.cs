@@ -82,17 +82,3 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
 
     private static int TilesOf(int rows) => (rows + AmxShape.MostRows - 1) / AmxShape.MostRows;
 }
-
-/// <summary>Tiles of which there is less than sixteen rows of 32 columns.</summary>
-internal static unsafe class AmxTile
-{
-    /// <summary>Copies some rows' last columns of bf16 to rows of 64 bytes, filled up with zeros.</summary>
-    public static void Pad(byte* from, long pitch, int rows, int columns, byte* to)
-    {
-        for (int row = 0; row < rows; row++, from += pitch, to += AmxShape.RowBytes)
-        {
-            new Span<byte>(to, AmxShape.RowBytes).Clear();
-            new ReadOnlySpan<byte>(from, columns * sizeof(ushort)).CopyTo(new Span<byte>(to, AmxShape.RowBytes));
-        }
-    }
-}

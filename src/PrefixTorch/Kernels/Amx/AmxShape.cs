@@ -27,6 +27,8 @@ internal unsafe struct AmxShape
     /// <summary>A shape whose tiles are all whole.</summary>
     public AmxShape()
     {
+        // What is reserved must be zero, and is not where locals are not cleared.
+        this = default;
         _palette = 1;
         for (int tile = 0; tile < Tiles; tile++)
         {

@@ -117,13 +117,44 @@ internal sealed unsafe partial class HostOperations
         }
     }
 
+    /// <summary>Rows rounded to bytes as AMX reads them, a piece at a time.</summary>
+    private readonly struct PackBytesJob(HostRows x, AmxByteRows to) : IBlockJob
+    {
+        public void Run(int piece)
+        {
+            if (x.DType == DType.BFloat16)
+            {
+                to.Fill<BFloat16Element>(piece, x.Data, (long)x.Columns * sizeof(ushort));
+            }
+            else
+            {
+                to.Fill<Float32Element>(piece, x.Data, (long)x.Columns * sizeof(float));
+            }
+        }
+    }
+
+    /// <summary>Blocks of outputs of int8 by AMX, over all parts of a product.</summary>
+    private readonly struct AmxByteJob(AmxByteRows x, Linear linear, HostRows y) : IBlockJob
+    {
+        private readonly int _outputsPerBlock = AmxByteProduct.OutputsPerBlock(x.Tiles, linear.Parts[0].RowBytes);
+
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            AmxByteProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns);
+        }
+    }
+
     /// <summary>Coded rows as AMX reads them, a piece at a time.</summary>
     private readonly struct PackCodesJob(CodedRows x, AmxCodedRows to) : IBlockJob
     {
         public void Run(int piece) => to.Fill(piece, x);
     }
 
-    /// <summary>Blocks of outputs of codes by AMX, over all parts of a product.</summary>
+    /// <summary>Blocks of outputs of int4 by AMX, over all parts of a product.</summary>
     private readonly struct AmxCodeJob(AmxCodedRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
     {
         public int Blocks => linear.BlocksOf(AmxCodeProduct.OutputsAtOnce);

@@ -31,6 +31,16 @@ internal sealed unsafe partial class HostOperations
     // Rows are encoded once for all parts of a product, which are quantized alike.
     private void ProductOfCodes(HostRows x, WeightFormat format, Linear linear, HostRows y)
     {
+        if (_kernels.HasAmx && format == WeightFormat.Int8)
+        {
+            var bytes = new AmxByteRows(_arena.Take(AmxByteRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+            var packBytes = new PackBytesJob(x, bytes);
+            ForRows(bytes.Pieces, ref packBytes);
+            var byteJob = new AmxByteJob(bytes, linear, y);
+            _pool.Run(byteJob.Blocks, ref byteJob);
+            return;
+        }
+
         CodedOrder order = _kernels.OrderFor(format == WeightFormat.Int4);
         var coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, x.Rows, x.Columns)), order, x.Rows, x.Columns);
         var encode = new EncodeJob(_kernels, x, coded);

@@ -1,0 +1,155 @@
+using Iced.Intel;
+using PrefixTorch.Kernels.Tiles;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace PrefixTorch.Kernels.Amx;
+
+/// <summary>
+/// Writes the machine code of products of int8 by tiles (AMX): sixteen outputs, as they are stored, times up to sixteen rows. <c>tdpbssd</c> multiplies the 64
+/// bytes of a step, and adds up a group of steps, exactly; then each row meets the group's scale, and groups are added up in fp32.
+/// </summary>
+/// <remarks>
+/// An element is a chain in the order of k, whatever is computed with it. While a group is weighed others are multiplied, as a tile takes a while to come through
+/// memory: four of them are under way.
+/// </remarks>
+internal sealed class AmxByteEmitter : TileAssembler
+{
+    /// <summary>Memory that the code needs: the tiles that are under way.</summary>
+    public const int WorkspaceBytes = UnderWay * AmxShape.TileBytes;
+
+    private const int UnderWay = 4;
+    private const int Line = AmxShape.RowBytes;
+    private const int FirstTemporary = 16;
+    private const int Temporaries = 8;
+    private const int Scale = 30;
+
+    private static readonly AssemblerRegisterTMM[] s_products = [tmm0, tmm1, tmm2, tmm3];
+
+    private readonly bool _isSingle;
+
+    private AmxByteEmitter(bool isSingle) => _isSingle = isSingle;
+
+    private static AssemblerRegister64 ScalesAt => r9;
+
+    private static AssemblerRegister64 StepBytes => r10;
+
+    private static AssemblerRegister64 Weighed => r11;
+
+    private static AssemblerRegister64 Workspace => r12;
+
+    private static AssemblerRegister64 ToMultiply => r13;
+
+    private static AssemblerRegister64 ProductPitch => rbx;
+
+    // The products of a single row are one register, one number from each row of the tile.
+    private int Registers => _isSingle ? 1 : AmxShape.MostRows;
+
+    /// <summary>
+    /// The code for a single row, or for more. Of its arguments <see cref="TileArguments.X"/> is a tile of <see cref="AmxByteRows"/> and
+    /// <see cref="TileArguments.XPitch"/> its pitch; the sums, <c>[16, 16]</c> with outputs as rows, replace what is in <see cref="TileArguments.Y"/>; of a single row they are
+    /// sixteen numbers.
+    /// </summary>
+    public static byte[] Emit(bool isSingle) => new AmxByteEmitter(isSingle).Assemble();
+
+    private byte[] Assemble()
+    {
+        Label begun = _code.CreateLabel(), loop = _code.CreateLabel(), done = _code.CreateLabel();
+        Enter();
+        _code.mov(Workspace, Field(nameof(TileArguments.Workspace), __qword_ptr));
+        _code.mov(ProductPitch, _isSingle ? sizeof(int) : Line);
+        _code.mov(StepBytes, XPitch);
+        _code.shl(StepBytes, 4);
+        _code.lea(ScalesAt, __[StepBytes * AmxByteRows.GroupSteps]);
+        _code.mov(Weighed, X);
+        _code.mov(ToMultiply, Steps);
+        _code.add(Steps, AmxByteRows.GroupSteps - 1);
+        _code.shr(Steps, 2);
+        for (int i = 0; i < UnderWay; i++)
+        {
+            Multiply(i);
+            _code.test(ToMultiply, ToMultiply);
+            _code.jz(begun);
+        }
+
+        _code.Label(ref begun);
+        for (int i = 0; i < Registers; i++)
+        {
+            Clear(s_zmm[i]);
+        }
+
+        _code.Label(ref loop);
+        for (int i = 0; i < UnderWay; i++)
+        {
+            Label none = _code.CreateLabel();
+            Weigh(i);
+            _code.test(ToMultiply, ToMultiply);
+            _code.jz(none);
+            Multiply(i);
+            _code.Label(ref none);
+            _code.dec(Steps);
+            _code.jz(done);
+        }
+
+        _code.jmp(loop);
+        _code.Label(ref done);
+        _code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
+        for (int i = 0; i < Registers; i++)
+        {
+            _code.vmovups(__zmmword_ptr[rax + (i * Line)], s_zmm[i]);
+        }
+
+        Leave();
+        return ToBytes();
+    }
+
+    private void Multiply(int i)
+    {
+        Label whole = _code.CreateLabel();
+        _code.tilezero(s_products[i]);
+        for (int step = 0; step < AmxByteRows.GroupSteps; step++)
+        {
+            _code.tileloadd(tmm4, __[Weights + WeightPitch]);
+            _code.tileloadd(tmm6, __[X + XPitch]);
+            _code.tdpbssd(s_products[i], tmm4, tmm6);
+            _code.add(Weights, Line);
+            _code.add(X, StepBytes);
+
+            // Half a group may be a row's last one.
+            if (step == (AmxByteRows.GroupSteps / 2) - 1)
+            {
+                _code.sub(ToMultiply, AmxByteRows.GroupSteps / 2);
+                _code.jz(whole);
+            }
+        }
+
+        _code.sub(ToMultiply, AmxByteRows.GroupSteps / 2);
+        _code.Label(ref whole);
+        _code.tilestored(__[Workspace + ProductPitch + (i * AmxShape.TileBytes)], s_products[i]);
+        _code.add(X, XPitch);
+    }
+
+    private void Weigh(int i)
+    {
+        if (!_isSingle)
+        {
+            _code.vmovups(s_zmm[Scale], __zmmword_ptr[Weighed + ScalesAt]);
+        }
+
+        for (int output = 0; output < Registers; output++)
+        {
+            AssemblerRegisterZMM number = s_zmm[FirstTemporary + (output % Temporaries)];
+            _code.vcvtdq2ps(number, __zmmword_ptr[Workspace + (i * AmxShape.TileBytes) + (output * Line)]);
+            if (_isSingle)
+            {
+                _code.vfmadd231ps(s_zmm[output], number, __dword_bcst[Weighed + ScalesAt]);
+            }
+            else
+            {
+                _code.vfmadd231ps(s_zmm[output], number, s_zmm[Scale]);
+            }
+        }
+
+        _code.add(Weighed, ScalesAt);
+        _code.add(Weighed, XPitch);
+    }
+}

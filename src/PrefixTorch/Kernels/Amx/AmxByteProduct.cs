@@ -1,0 +1,58 @@
+using System.Runtime.CompilerServices;
+using PrefixTorch.Kernels.Tiles;
+
+namespace PrefixTorch.Kernels.Amx;
+
+/// <summary><c>y = x Wᵀ + b</c> for int8 weights and any number of rows, by tiles of sixteen outputs, as they are stored, and up to sixteen rows.</summary>
+/// <remarks>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</remarks>
+internal static unsafe class AmxByteProduct
+{
+    private const int OutputsAtOnce = 64;
+    private const int BytesPerBlock = 1 << 16;
+    private const int Outputs = AmxShape.MostRows;
+
+    /// <summary>How many outputs a thread should take at a time: of one tile of rows what it streams in a few microseconds, otherwise so many that rows are met often while they are near.</summary>
+    public static int OutputsPerBlock(int tiles, long rowBytes) => tiles > 1 ? OutputsAtOnce : (int)Math.Max(Outputs, BytesPerBlock / rowBytes / Outputs * Outputs);
+
+    /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row, of a matrix of <paramref name="outputs"/>.</summary>
+    /// <remarks>Outputs beside these may be written too, with what they are: a tile is whole where the matrix has sixteen rows.</remarks>
+    [SkipLocalsInit]
+    public static void Run(TileWeights w, int outputs, float* bias, int first, int end, AmxByteRows x, float* y, int yStride)
+    {
+        int rows = Math.Min(Outputs, outputs);
+        var shape = new AmxShape();
+        shape.Set(AmxTileEmitter.First, rows, AmxShape.RowBytes);
+        shape.Set(AmxTileEmitter.Second, AmxShape.MostRows, x.Pitch);
+        for (int i = AmxTileEmitter.Sums; i < AmxTileEmitter.First; i++)
+        {
+            shape.Set(i, rows, x.Pitch);
+        }
+
+        byte* memory = stackalloc byte[AmxByteEmitter.WorkspaceBytes + AmxShape.TileBytes + Streams.Line];
+        var layout = TileLayout.Of(w.Source, w.Columns);
+        TileArguments arguments = new() { WeightPitch = layout.Pitch, XPitch = x.Pitch, Steps = x.Steps };
+        arguments.Workspace = (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
+        arguments.Y = (float*)(arguments.Workspace + AmxByteEmitter.WorkspaceBytes);
+        var code = AmxCode.Bytes(x.Rows == 1);
+        AmxCode.Configure(shape);
+        for (int n = first; n < end; n += OutputsAtOnce)
+        {
+            int groupEnd = Math.Min(end, n + OutputsAtOnce);
+            for (int tile = 0; tile < x.Tiles; tile++)
+            {
+                int row = tile * AmxShape.MostRows;
+                arguments.X = x.Tile(tile);
+                for (int output = n; output < groupEnd; output += Outputs)
+                {
+                    // The last tile overlaps the one before, also one of another thread's, and gives the same bits again.
+                    int at = Math.Max(0, Math.Min(output, groupEnd - rows));
+                    arguments.Weights = (byte*)w.Data + (at * layout.Pitch);
+                    code(&arguments);
+                    AmxTile.Place((byte*)arguments.Y, x.Rows == 1 ? sizeof(float) : AmxShape.RowBytes, rows, Math.Min(AmxShape.MostRows, x.Rows - row), (float*)w.Scales + at, bias is null ? null : bias + at, y + ((long)row * yStride) + at, yStride);
+                }
+            }
+        }
+
+        AmxCode.Release();
+    }
+}
