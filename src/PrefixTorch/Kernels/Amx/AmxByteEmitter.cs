@@ -5,7 +5,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace PrefixTorch.Kernels.Amx;
 
 /// <summary>
-/// Writes the machine code of products of int8 by tiles (AMX): sixteen outputs, as they are stored, times up to sixteen rows. <c>tdpbssd</c> multiplies the 64
+/// Writes the machine code of products of int8 by tiles (AMX): sixteen outputs, as they are stored, times two to sixteen rows. <c>tdpbssd</c> multiplies the 64
 /// bytes of a step, and adds up a group of steps, exactly; then each row meets the group's scale, and groups are added up in fp32.
 /// </summary>
 /// <remarks>
@@ -25,10 +25,6 @@ internal sealed class AmxByteEmitter : TileAssembler
 
     private static readonly AssemblerRegisterTMM[] s_products = [tmm0, tmm1, tmm2, tmm3];
 
-    private readonly bool _isSingle;
-
-    private AmxByteEmitter(bool isSingle) => _isSingle = isSingle;
-
     private static AssemblerRegister64 ScalesAt => r9;
 
     private static AssemblerRegister64 StepBytes => r10;
@@ -41,22 +37,18 @@ internal sealed class AmxByteEmitter : TileAssembler
 
     private static AssemblerRegister64 ProductPitch => rbx;
 
-    // The products of a single row are one register, one number from each row of the tile.
-    private int Registers => _isSingle ? 1 : AmxShape.MostRows;
-
     /// <summary>
-    /// The code for a single row, or for more. Of its arguments <see cref="TileArguments.X"/> is a tile of <see cref="AmxByteRows"/> and
-    /// <see cref="TileArguments.XPitch"/> its pitch; the sums, <c>[16, 16]</c> with outputs as rows, replace what is in <see cref="TileArguments.Y"/>; of a single row they are
-    /// sixteen numbers.
+    /// The code. Of its arguments <see cref="TileArguments.X"/> is a tile of <see cref="AmxByteRows"/> and <see cref="TileArguments.XPitch"/> its pitch; the sums, <c>[16, 16]</c> with
+    /// outputs as rows, replace what is in <see cref="TileArguments.Y"/>.
     /// </summary>
-    public static byte[] Emit(bool isSingle) => new AmxByteEmitter(isSingle).Assemble();
+    public static byte[] Emit() => new AmxByteEmitter().Assemble();
 
     private byte[] Assemble()
     {
         Label begun = _code.CreateLabel(), loop = _code.CreateLabel(), done = _code.CreateLabel();
         Enter();
         _code.mov(Workspace, Field(nameof(TileArguments.Workspace), __qword_ptr));
-        _code.mov(ProductPitch, _isSingle ? sizeof(int) : Line);
+        _code.mov(ProductPitch, Line);
         _code.mov(StepBytes, XPitch);
         _code.shl(StepBytes, 4);
         _code.lea(ScalesAt, __[StepBytes * AmxByteRows.GroupSteps]);
@@ -72,7 +64,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         }
 
         _code.Label(ref begun);
-        for (int i = 0; i < Registers; i++)
+        for (int i = 0; i < AmxShape.MostRows; i++)
         {
             Clear(s_zmm[i]);
         }
@@ -93,7 +85,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         _code.jmp(loop);
         _code.Label(ref done);
         _code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
-        for (int i = 0; i < Registers; i++)
+        for (int i = 0; i < AmxShape.MostRows; i++)
         {
             _code.vmovups(__zmmword_ptr[rax + (i * Line)], s_zmm[i]);
         }
@@ -130,23 +122,12 @@ internal sealed class AmxByteEmitter : TileAssembler
 
     private void Weigh(int i)
     {
-        if (!_isSingle)
-        {
-            _code.vmovups(s_zmm[Scale], __zmmword_ptr[Weighed + ScalesAt]);
-        }
-
-        for (int output = 0; output < Registers; output++)
+        _code.vmovups(s_zmm[Scale], __zmmword_ptr[Weighed + ScalesAt]);
+        for (int output = 0; output < AmxShape.MostRows; output++)
         {
             AssemblerRegisterZMM number = s_zmm[FirstTemporary + (output % Temporaries)];
             _code.vcvtdq2ps(number, __zmmword_ptr[Workspace + (i * AmxShape.TileBytes) + (output * Line)]);
-            if (_isSingle)
-            {
-                _code.vfmadd231ps(s_zmm[output], number, __dword_bcst[Weighed + ScalesAt]);
-            }
-            else
-            {
-                _code.vfmadd231ps(s_zmm[output], number, s_zmm[Scale]);
-            }
+            _code.vfmadd231ps(s_zmm[output], number, s_zmm[Scale]);
         }
 
         _code.add(Weighed, ScalesAt);

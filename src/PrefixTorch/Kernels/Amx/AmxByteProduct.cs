@@ -3,12 +3,12 @@ using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
-/// <summary><c>y = x Wᵀ + b</c> for int8 weights and any number of rows, by tiles of sixteen outputs, as they are stored, and up to sixteen rows.</summary>
+/// <summary><c>y = x Wᵀ + b</c> for int8 weights and any number of rows, by tiles of sixteen outputs, as they are stored, and up to sixteen rows; a single row by vectors.</summary>
 /// <remarks>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</remarks>
 internal static unsafe class AmxByteProduct
 {
     private const int OutputsAtOnce = 64;
-    private const int BytesPerBlock = 1 << 16;
+    private const int BytesPerBlock = 1 << 17;
     private const int Outputs = AmxShape.MostRows;
 
     /// <summary>How many outputs a thread should take at a time: of one tile of rows what it streams in a few microseconds, otherwise so many that rows are met often while they are near.</summary>
@@ -19,6 +19,12 @@ internal static unsafe class AmxByteProduct
     [SkipLocalsInit]
     public static void Run(TileWeights w, int outputs, float* bias, int first, int end, AmxByteRows x, float* y, int yStride)
     {
+        if (x.Rows == 1)
+        {
+            Row(w, bias, first, end, x, y);
+            return;
+        }
+
         int rows = Math.Min(Outputs, outputs);
         var shape = new AmxShape();
         shape.Set(AmxTileEmitter.First, rows, AmxShape.RowBytes);
@@ -33,7 +39,7 @@ internal static unsafe class AmxByteProduct
         TileArguments arguments = new() { WeightPitch = layout.Pitch, XPitch = x.Pitch, Steps = x.Steps };
         arguments.Workspace = (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
         arguments.Y = (float*)(arguments.Workspace + AmxByteEmitter.WorkspaceBytes);
-        var code = AmxCode.Bytes(x.Rows == 1);
+        var code = AmxCode.Bytes();
         AmxCode.Configure(shape);
         for (int n = first; n < end; n += OutputsAtOnce)
         {
@@ -48,11 +54,38 @@ internal static unsafe class AmxByteProduct
                     int at = Math.Max(0, Math.Min(output, groupEnd - rows));
                     arguments.Weights = (byte*)w.Data + (at * layout.Pitch);
                     code(&arguments);
-                    AmxTile.Place((byte*)arguments.Y, x.Rows == 1 ? sizeof(float) : AmxShape.RowBytes, rows, Math.Min(AmxShape.MostRows, x.Rows - row), (float*)w.Scales + at, bias is null ? null : bias + at, y + ((long)row * yStride) + at, yStride);
+                    AmxTile.Place((byte*)arguments.Y, AmxShape.RowBytes, rows, Math.Min(AmxShape.MostRows, x.Rows - row), (float*)w.Scales + at, bias is null ? null : bias + at, y + ((long)row * yStride) + at, yStride);
                 }
             }
         }
 
         AmxCode.Release();
+    }
+
+    // A single row. The sixteen rows of weights that are read side by side are not neighbours but the next ones of as many long streams, where there are some to
+    // each: the processor's own prefetching begins anew with every stream.
+    [SkipLocalsInit]
+    private static void Row(TileWeights w, float* bias, int first, int end, AmxByteRows x, float* y)
+    {
+        long pitch = TileLayout.Of(w.Source, w.Columns).Pitch;
+        float* sums = stackalloc float[Outputs];
+        for (int n = first; n < end;)
+        {
+            int streams = Math.Min(Outputs, end - n), length = Math.Min(OutputsAtOnce, end - n) / streams;
+            TileArguments arguments = new() { WeightPitch = length * pitch, X = x.Tile(0), Steps = x.Steps, Y = sums };
+            for (int i = 0; i < length; i++)
+            {
+                arguments.Weights = (byte*)w.Data + ((n + i) * pitch);
+                AmxCode.ByteRow(streams)(&arguments);
+                for (int stream = 0; stream < streams; stream++)
+                {
+                    int output = n + (stream * length) + i;
+                    float value = sums[stream] * ((float*)w.Scales)[output];
+                    y[output] = bias is null ? value : value + bias[output];
+                }
+            }
+
+            n += streams * length;
+        }
     }
 }

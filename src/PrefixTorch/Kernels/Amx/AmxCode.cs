@@ -8,8 +8,9 @@ internal static unsafe class AmxCode
 {
     private static readonly nint[] s_products = new nint[4];
     private static readonly nint[] s_pairs = new nint[PairTileEmitter.MostRegisters + 1];
-    private static readonly nint[] s_bytes = new nint[2];
+    private static readonly nint[] s_byteRows = new nint[AmxShape.MostRows + 1];
     private static readonly nint[] s_codes = new nint[AmxShape.MostRows + 1];
+    private static nint s_bytes;
     private static nint s_configure;
     private static nint s_release;
 
@@ -22,8 +23,11 @@ internal static unsafe class AmxCode
         TileCode.Get(ref s_pairs[registers], registers, static key => AmxTileEmitter.EmitPairs(key));
 
     /// <summary>See <see cref="AmxByteEmitter.Emit"/>.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Bytes(bool isSingle) =>
-        TileCode.Get(ref s_bytes[isSingle ? 1 : 0], isSingle, static key => AmxByteEmitter.Emit(key));
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Bytes() => TileCode.Get(ref s_bytes, 0, static _ => AmxByteEmitter.Emit());
+
+    /// <summary>See <see cref="ByteRowEmitter.Emit"/>.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> ByteRow(int outputs) =>
+        TileCode.Get(ref s_byteRows[outputs], outputs, static key => ByteRowEmitter.Emit(key));
 
     /// <summary>See <see cref="AmxCodeEmitter.Emit"/>.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Codes(int rows) =>
