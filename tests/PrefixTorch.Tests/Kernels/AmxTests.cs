@@ -135,10 +135,10 @@ public unsafe class AmxTests
 
         static (double Value, double Scale) Value(AmxByteRows rows, int row, int k)
         {
-            // A group of 256 is 64 times four values of each row, and its scales.
-            byte* group = rows.Tile(row / 16) + (k / 256 * 65L * rows.Pitch);
-            float scale = ((float*)(group + (64 * rows.Pitch)))[row % 16];
-            return (((sbyte*)group)[(k % 256 / 4 * rows.Pitch) + (row % 16 * 4) + (k % 4)] * (double)scale, scale);
+            // A step of 64 is sixteen times four values of each row, and its scales.
+            byte* step = rows.Tile(row / 16) + (k / 64 * 17L * rows.Pitch);
+            float scale = ((float*)(step + (16 * rows.Pitch)))[row % 16];
+            return (((sbyte*)step)[(k % 64 / 4 * rows.Pitch) + (row % 16 * 4) + (k % 4)] * (double)scale, scale);
         }
     }
 

@@ -6,10 +6,10 @@ namespace PrefixTorch.Kernels.Amx;
 
 /// <summary>
 /// Writes the machine code of products of int8 by tiles (AMX): sixteen outputs, as they are stored, times two to sixteen rows. <c>tdpbssd</c> multiplies the 64
-/// bytes of a step, and adds up a group of steps, exactly; then each row meets the group's scale, and groups are added up in fp32.
+/// bytes of a step, exactly; then each row meets the step's scale, and steps are added up in fp32.
 /// </summary>
 /// <remarks>
-/// An element is a chain in the order of k, whatever is computed with it. While a group is weighed others are multiplied, as a tile takes a while to come through
+/// An element is a chain in the order of k, whatever is computed with it. While a step is weighed others are multiplied, as a tile takes a while to come through
 /// memory: four of them are under way.
 /// </remarks>
 internal sealed class AmxByteEmitter : TileAssembler
@@ -49,17 +49,14 @@ internal sealed class AmxByteEmitter : TileAssembler
         Enter();
         _code.mov(Workspace, Field(nameof(TileArguments.Workspace), __qword_ptr));
         _code.mov(ProductPitch, Line);
-        _code.mov(StepBytes, XPitch);
-        _code.shl(StepBytes, 4);
-        _code.lea(ScalesAt, __[StepBytes * AmxByteRows.GroupSteps]);
+        _code.mov(ScalesAt, XPitch);
+        _code.shl(ScalesAt, 4);
+        _code.lea(StepBytes, __[ScalesAt + XPitch]);
         _code.mov(Weighed, X);
         _code.mov(ToMultiply, Steps);
-        _code.add(Steps, AmxByteRows.GroupSteps - 1);
-        _code.shr(Steps, 2);
         for (int i = 0; i < UnderWay; i++)
         {
             Multiply(i);
-            _code.test(ToMultiply, ToMultiply);
             _code.jz(begun);
         }
 
@@ -96,28 +93,14 @@ internal sealed class AmxByteEmitter : TileAssembler
 
     private void Multiply(int i)
     {
-        Label whole = _code.CreateLabel();
         _code.tilezero(s_products[i]);
-        for (int step = 0; step < AmxByteRows.GroupSteps; step++)
-        {
-            _code.tileloadd(tmm4, __[Weights + WeightPitch]);
-            _code.tileloadd(tmm6, __[X + XPitch]);
-            _code.tdpbssd(s_products[i], tmm4, tmm6);
-            _code.add(Weights, Line);
-            _code.add(X, StepBytes);
-
-            // Half a group may be a row's last one.
-            if (step == (AmxByteRows.GroupSteps / 2) - 1)
-            {
-                _code.sub(ToMultiply, AmxByteRows.GroupSteps / 2);
-                _code.jz(whole);
-            }
-        }
-
-        _code.sub(ToMultiply, AmxByteRows.GroupSteps / 2);
-        _code.Label(ref whole);
+        _code.tileloadd(tmm4, __[Weights + WeightPitch]);
+        _code.tileloadd(tmm6, __[X + XPitch]);
+        _code.tdpbssd(s_products[i], tmm4, tmm6);
         _code.tilestored(__[Workspace + ProductPitch + (i * AmxShape.TileBytes)], s_products[i]);
-        _code.add(X, XPitch);
+        _code.add(Weights, Line);
+        _code.add(X, StepBytes);
+        _code.dec(ToMultiply);
     }
 
     private void Weigh(int i)
@@ -130,7 +113,6 @@ internal sealed class AmxByteEmitter : TileAssembler
             _code.vfmadd231ps(s_zmm[output], number, s_zmm[Scale]);
         }
 
-        _code.add(Weighed, ScalesAt);
-        _code.add(Weighed, XPitch);
+        _code.add(Weighed, StepBytes);
     }
 }

@@ -9,7 +9,7 @@ namespace PrefixTorch.Kernels.Amx;
 /// memory and back number by number, which costs a sixth of the memory's speed.
 /// </summary>
 /// <remarks>
-/// The same bits: a group is added up exactly, over the lanes of a register here, and then groups are in the same order. Weights are made unsigned by adding 128,
+/// The same bits: a step is added up exactly, over the lanes of a register here, and then steps are in the same order. Weights are made unsigned by adding 128,
 /// for which a register's sums begin with −128 times those of the activations.
 /// </remarks>
 internal sealed class ByteRowEmitter : TileAssembler
@@ -38,7 +38,7 @@ internal sealed class ByteRowEmitter : TileAssembler
 
     private byte[] Assemble()
     {
-        Label loop = _code.CreateLabel(), half = _code.CreateLabel(), done = _code.CreateLabel();
+        Label loop = _code.CreateLabel();
         Enter();
         for (int i = 1; i < Rows.Length; i++)
         {
@@ -51,59 +51,40 @@ internal sealed class ByteRowEmitter : TileAssembler
         _code.Label(ref loop);
         Clear(s_zmm[Correction]);
         Clear(s_zmm[Values]);
-        for (int step = 0; step < AmxByteRows.GroupSteps; step++)
-        {
-            _code.vpdpbusd(s_zmm[Correction], s_zmm[SignBits], __zmmword_ptr[X + (step * Line)]);
-        }
-
+        _code.vpdpbusd(s_zmm[Correction], s_zmm[SignBits], __zmmword_ptr[X]);
         _code.vpsubd(s_zmm[Correction], s_zmm[Values], s_zmm[Correction]);
         for (int output = 0; output < Most; output++)
         {
             _code.vmovdqa32(s_zmm[output], s_zmm[Correction]);
         }
 
-        for (int step = 0; step < AmxByteRows.GroupSteps; step++)
-        {
-            // Half a group may be a row's last one.
-            if (step == AmxByteRows.GroupSteps / 2)
-            {
-                _code.sub(Steps, step);
-                _code.jz(half);
-            }
-
-            Multiply(step * Line);
-        }
-
-        _code.sub(Steps, AmxByteRows.GroupSteps / 2);
-        _code.Label(ref half);
+        Multiply();
         AddUp();
         _code.vcvtdq2ps(zmm0, zmm0);
-        _code.vfmadd231ps(s_zmm[Sum], zmm0, __dword_bcst[X + (AmxByteRows.GroupSteps * Line)]);
-        _code.add(X, (AmxByteRows.GroupSteps * Line) + sizeof(float));
+        _code.vfmadd231ps(s_zmm[Sum], zmm0, __dword_bcst[X + AmxByteRows.Step]);
+        _code.add(X, AmxByteRows.Step + sizeof(float));
         foreach (AssemblerRegister64 row in Rows)
         {
-            _code.add(row, AmxByteRows.GroupSteps * Line);
+            _code.add(row, Line);
         }
 
-        _code.test(Steps, Steps);
-        _code.jz(done);
-        _code.jmp(loop);
-        _code.Label(ref done);
+        _code.dec(Steps);
+        _code.jnz(loop);
         _code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
         _code.vmovups(__zmmword_ptr[rax], s_zmm[Sum]);
         Leave();
         return ToBytes();
     }
 
-    private void Multiply(int at)
+    private void Multiply()
     {
-        _code.vmovdqu32(s_zmm[Values], __zmmword_ptr[X + at]);
+        _code.vmovdqu32(s_zmm[Values], __zmmword_ptr[X]);
         for (int output = 0; output < _outputs; output++)
         {
             AssemblerRegister64 first = Rows[output / 4];
             AssemblerRegisterZMM weights = s_zmm[FirstTemporary + (output % Temporaries)];
-            _code.prefetcht0(RowAt(first, output % 4, at + AheadBytes, __byte_ptr));
-            _code.vpxord(weights, s_zmm[SignBits], RowAt(first, output % 4, at, __zmmword_ptr));
+            _code.prefetcht0(RowAt(first, output % 4, AheadBytes, __byte_ptr));
+            _code.vpxord(weights, s_zmm[SignBits], RowAt(first, output % 4, 0, __zmmword_ptr));
             _code.vpdpbusd(s_zmm[output], weights, s_zmm[Values]);
         }
     }
