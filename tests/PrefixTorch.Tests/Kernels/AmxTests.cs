@@ -146,7 +146,7 @@ public unsafe class AmxTests
     public void ProductsOfInt4AreThoseByVectors()
     {
         SkipUnlessAmx();
-                foreach ((int rows, int columns, int outputs) in s_shapes)
+        foreach ((int rows, int columns, int outputs) in s_shapes)
         {
             using var weights = new TileOperand(TileSource.Int4, outputs, columns, seed: 8);
             using var x = new TileRows(TileSource.Int4, rows, columns, seed: 9);

@@ -17,7 +17,7 @@ internal static unsafe class AmxProduct
     public const int OutputsAtOnce = 64;
 
     /// <summary>The same of one tile of rows, which memory bounds: less to wait for when the others are done.</summary>
-    public const int OutputsOfFew = 16;
+    public const int OutputsOfFew = 64;
 
     // Columns of k of one part: the weights of OutputsAtOnce outputs, and two tiles of rows, stay in the second cache level.
     private const int KBlock = 2048;
@@ -34,25 +34,83 @@ internal static unsafe class AmxProduct
     /// <remarks>Outputs beside these may be written too, with what they are: a tile is whole where the matrix has sixteen rows.</remarks>
     public static void Run(TileWeights w, int outputs, float* bias, int first, int end, AmxRows x, float* y, int yStride, byte* workspace)
     {
+        if (x.Rows == 1)
+        {
+            Row(w, bias, first, end, x, y);
+            return;
+        }
+
         int rows = Math.Min(Rows, outputs);
-        var shape = new AmxShape();
-        for (int i = 0; i < 2; i++)
-        {
-            shape.Set(AmxTileEmitter.First + i, rows, AmxShape.RowBytes);
-            shape.Set(AmxTileEmitter.Second + i, Rows, (int)x.Pitch);
-        }
-
-        for (int i = 0; i < 4; i++)
-        {
-            shape.Set(AmxTileEmitter.Sums + i, rows, (int)x.Pitch);
-        }
-
-        AmxCode.Configure(shape);
+        Configure(rows, x);
         for (int n = first; n < end; n += OutputsAtOnce)
         {
             var group = new Group(w, n, Math.Min(OutputsAtOnce, end - n), rows, x, workspace);
             group.Sum();
             group.Finish(bias, y, yStride);
+        }
+
+        AmxCode.Release();
+    }
+
+    private static void Configure(int outputs, AmxRows x)
+    {
+        var shape = new AmxShape();
+        for (int i = 0; i < 2; i++)
+        {
+            shape.Set(AmxTileEmitter.First + i, outputs, AmxShape.RowBytes);
+            shape.Set(AmxTileEmitter.Second + i, Rows, (int)x.Pitch);
+        }
+
+        for (int i = 0; i < 4; i++)
+        {
+            shape.Set(AmxTileEmitter.Sums + i, outputs, (int)x.Pitch);
+        }
+
+        AmxCode.Configure(shape);
+    }
+
+    // A single row. The sixteen rows of weights of a tile are not neighbours but the next ones of as many long streams, where there are some to each: the processor's own
+    // prefetching begins anew with every stream.
+    [SkipLocalsInit]
+    private static void Row(TileWeights w, float* bias, int first, int end, AmxRows x, float* y)
+    {
+        long pitch = (long)w.Columns * sizeof(ushort);
+        int whole = w.Columns / AmxTileEmitter.Step, left = w.Columns % AmxTileEmitter.Step;
+        float* sums = stackalloc float[Rows];
+        byte* padded = stackalloc byte[AmxShape.TileBytes];
+        var code = AmxCode.Product(1, 1);
+        for (int n = first; n < end;)
+        {
+            int streams = Math.Min(Rows, end - n), length = Math.Min(OutputsAtOnce, end - n) / streams;
+            Configure(streams, x);
+            for (int i = 0; i < length; i++)
+            {
+                byte* weights = (byte*)w.Data + ((n + i) * pitch);
+                TileArguments arguments = new() { Weights = weights, WeightPitch = length * pitch, X = x.At(0, 0), XPitch = x.TilePitch, YPitch = x.Pitch, Steps = whole, Y = sums };
+                if (whole > 0)
+                {
+                    code(&arguments);
+                }
+
+                if (left > 0)
+                {
+                    AmxTile.Pad(weights + ((long)whole * AmxShape.RowBytes), length * pitch, streams, left, padded);
+                    arguments.Weights = padded;
+                    arguments.WeightPitch = AmxShape.RowBytes;
+                    arguments.X = x.At(0, whole * AmxTileEmitter.Step);
+                    arguments.Steps = 1;
+                    arguments.Adds = whole > 0 ? 1u : 0u;
+                    code(&arguments);
+                }
+
+                for (int stream = 0; stream < streams; stream++)
+                {
+                    int output = n + (stream * length) + i;
+                    y[output] = bias is null ? sums[stream] : sums[stream] + bias[output];
+                }
+            }
+
+            n += streams * length;
         }
 
         AmxCode.Release();
