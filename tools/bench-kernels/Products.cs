@@ -13,6 +13,7 @@ public unsafe class Products : KernelBenchmark
     private KernelPool? _pool;
     private Arena? _arena;
     private WeightMatrix? _matrix;
+    private Linear? _linear;
     private float* _x;
     private float* _y;
 
@@ -58,11 +59,13 @@ public unsafe class Products : KernelBenchmark
             KernelSet.Current.Convert(DType.Float32, Numbers(DType.Float32, Outputs), DType.Float32, scales.Pointer, Outputs);
             _matrix = new WeightMatrix("w", Format, Outputs, Columns, codes.Retain(), codes.Pointer, scales.Retain(), (float*)scales.Pointer);
         }
+
+        _linear = new Linear(null, _matrix);
     }
 
     public override void Cleanup()
     {
-        _matrix?.Dispose();
+        _linear?.Dispose();
         _arena?.Dispose();
         _pool?.Dispose();
         base.Cleanup();
@@ -72,6 +75,13 @@ public unsafe class Products : KernelBenchmark
     public void Product()
     {
         (int Block, long Offset) mark = _arena!.Mark();
+        if (UsesAmx)
+        {
+            ProductByAmx(_arena);
+            _arena.Reset(mark);
+            return;
+        }
+
         var job = new Job { Kernels = Kernels, Matrix = _matrix!, X = (byte*)_x, Y = _y, Rows = Rows, UsesTiles = UsesTiles };
         if (Format != WeightFormat.Float)
         {
@@ -96,10 +106,28 @@ public unsafe class Products : KernelBenchmark
         _arena.Reset(mark);
     }
 
+    private void ProductByAmx(Arena arena)
+    {
+        var x = new HostRows((byte*)_x, DType.Float32, Rows, Columns);
+        var y = new HostRows((byte*)_y, DType.Float32, Rows, Outputs);
+        var products = new AmxProducts(arena, _pool!);
+        if (Format == WeightFormat.Int8)
+        {
+            products.Int8(x, _linear!, y);
+            return;
+        }
+
+        HostRows rounded = arena.TakeRows(DType.BFloat16, Rows, Columns);
+        Kernels.Convert(DType.Float32, x.Data, DType.BFloat16, rounded.Data, (long)Rows * Columns);
+        products.BFloat16(rounded, _linear!, y);
+    }
+
     internal override Work WorkOf(string benchmark) =>
         new(_matrix!.ByteCount, 2.0 * Rows * Outputs * Columns);
 
     // As a model chooses.
+    private bool UsesAmx => Kernels.HasAmx && (DType == DType.BFloat16 || Format == WeightFormat.Int8);
+
     private bool UsesTiles => (Format != WeightFormat.Float || DType == DType.BFloat16) && Kernels.HasTiles(_matrix!.TileSource);
 
     private struct Job : IBlockJob

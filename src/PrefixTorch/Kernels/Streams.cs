@@ -16,6 +16,12 @@ internal static unsafe class Streams
     /// <summary>Bytes of a cache line.</summary>
     public const int Line = 64;
 
+    /// <summary>
+    /// How far ahead, in bytes, where sixteen rows are read side by side: into the first level, which on processors with AMX was a tenth faster than not asking,
+    /// and asking for the second level slower.
+    /// </summary>
+    public const int AlongRows = 512;
+
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
     private const long Distance = 8192;

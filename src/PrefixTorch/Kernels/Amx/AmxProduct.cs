@@ -5,19 +5,13 @@ namespace PrefixTorch.Kernels.Amx;
 
 /// <summary><c>y = x Wᵀ + b</c> for any number of rows of bf16, by tiles of sixteen outputs and up to sixteen rows.</summary>
 /// <remarks>
-/// <para>
-/// Weights are read as they are stored: sixteen rows of them are a tile, so that the sums come out with outputs as rows, and are turned at the end. Sixteen lines at once
-/// keep memory busy; asking for them ahead made it slower (27 GB/s became 22 on a machine that reads 28).
-/// </para>
+/// <para>Weights are read as they are stored: sixteen rows of them are a tile, so that the sums come out with outputs as rows, and are turned at the end.</para>
 /// <para>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</para>
 /// </remarks>
 internal static unsafe class AmxProduct
 {
     /// <summary>Outputs that a thread should take at a time.</summary>
     public const int OutputsAtOnce = 64;
-
-    /// <summary>The same of one tile of rows, which memory bounds: less to wait for when the others are done.</summary>
-    public const int OutputsOfFew = 64;
 
     // Columns of k of one part: the weights of OutputsAtOnce outputs, and two tiles of rows, stay in the second cache level.
     private const int KBlock = 2048;

@@ -88,7 +88,20 @@ internal sealed class AmxTileEmitter : TileAssembler
 
         LoadSums((i, j) => __[Y + Pitch + (((i * _columns) + j) * AmxShape.TileBytes)]);
         _code.mov(rsi, Pitch);
+        if (AsksAhead)
+        {
+            for (int i = 1; i < Quarters.Length; i++)
+            {
+                _code.lea(Quarters[i], __[Quarters[i - 1] + (WeightPitch * 4)]);
+            }
+        }
+
         _code.Label(ref loop);
+        if (AsksAhead)
+        {
+            AskAhead();
+        }
+
         _code.tileloadd(s_tmm[First], __[Weights + WeightPitch]);
         _code.tileloadd(s_tmm[Second], __[X + rsi]);
         _code.tdpbf16ps(Sum(0, 0), s_tmm[First], s_tmm[Second]);
@@ -118,6 +131,27 @@ internal sealed class AmxTileEmitter : TileAssembler
         StoreSums((i, j) => __[Y + Pitch + (((i * _columns) + j) * AmxShape.TileBytes)]);
         Leave();
         return ToBytes();
+    }
+
+    // A single tile is what decoding is bound by memory with.
+    private bool AsksAhead => _rows * _columns == 1;
+
+    // Every fourth of a tile's rows of weights.
+    private static AssemblerRegister64[] Quarters => [Weights, r10, r13, r14];
+
+    private void AskAhead()
+    {
+        foreach (AssemblerRegister64 row in Quarters)
+        {
+            _code.prefetcht0(__byte_ptr[row + Streams.AlongRows]);
+            _code.prefetcht0(__byte_ptr[row + WeightPitch + Streams.AlongRows]);
+            _code.prefetcht0(__byte_ptr[row + (WeightPitch * 2) + Streams.AlongRows]);
+            _code.prefetcht0(__byte_ptr[row + WeightPitch3 + Streams.AlongRows]);
+            if (row != Weights)
+            {
+                _code.add(row, Step * sizeof(ushort));
+            }
+        }
     }
 
     private byte[] Pairs()

@@ -23,9 +23,6 @@ internal sealed class ByteRowEmitter : TileAssembler
     private const int SignBits = 30;
     private const int Most = AmxShape.MostRows;
 
-    // Memory's delay at its full speed, along each of sixteen rows. Nearer and further were slower, and so was asking for the second cache level.
-    private const int AheadBytes = 512;
-
     private readonly int _outputs;
 
     private ByteRowEmitter(int outputs) => _outputs = outputs;
@@ -83,7 +80,7 @@ internal sealed class ByteRowEmitter : TileAssembler
         {
             AssemblerRegister64 first = Rows[output / 4];
             AssemblerRegisterZMM weights = s_zmm[FirstTemporary + (output % Temporaries)];
-            _code.prefetcht0(RowAt(first, output % 4, AheadBytes, __byte_ptr));
+            _code.prefetcht0(RowAt(first, output % 4, Streams.AlongRows, __byte_ptr));
             _code.vpxord(weights, s_zmm[SignBits], RowAt(first, output % 4, 0, __zmmword_ptr));
             _code.vpdpbusd(s_zmm[output], weights, s_zmm[Values]);
         }

@@ -26,7 +26,7 @@ internal abstract class TileAssembler
     ];
 
     // Registers that either calling convention, System V's or Windows', wants back as they were.
-    private static readonly AssemblerRegister64[] s_kept = [rbx, rsi, rdi, r12, r13];
+    private static readonly AssemblerRegister64[] s_kept = [rbx, rsi, rdi, r12, r13, r14];
 
     private static readonly AssemblerRegisterXMM[] s_keptVectors = [xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
 

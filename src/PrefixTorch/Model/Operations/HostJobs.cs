@@ -1,6 +1,5 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
-using PrefixTorch.Kernels.Amx;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
@@ -91,81 +90,6 @@ internal sealed unsafe partial class HostOperations
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
             float* bias = linear.Bias is Vector b ? b.Data + first : null;
             TileProduct.Run(part.Tiles, bias, start, end, x, xPitch, y.Rows, y.Floats + first, y.Columns);
-        }
-    }
-
-    /// <summary>Rows of bf16 as AMX reads them, a piece at a time.</summary>
-    private readonly struct PackJob(HostRows x, AmxRows to) : IBlockJob
-    {
-        public void Run(int piece) => to.Fill(piece, x.Data, (long)x.Columns * sizeof(ushort));
-    }
-
-    /// <summary>Blocks of outputs by AMX, over all parts of a product.</summary>
-    private readonly struct AmxJob(AmxRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
-    {
-        private readonly int _outputsPerBlock = x.Tiles == 1 ? AmxProduct.OutputsOfFew : AmxProduct.OutputsAtOnce;
-
-        public int Blocks => linear.BlocksOf(_outputsPerBlock);
-
-        public void Run(int block)
-        {
-            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
-            byte* workspace = workspaces.Enter(out int index);
-            AmxProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns, workspace);
-            workspaces.Leave(index);
-        }
-    }
-
-    /// <summary>Rows rounded to bytes as AMX reads them, a piece at a time.</summary>
-    private readonly struct PackBytesJob(HostRows x, AmxByteRows to) : IBlockJob
-    {
-        public void Run(int piece)
-        {
-            if (x.DType == DType.BFloat16)
-            {
-                to.Fill<BFloat16Element>(piece, x.Data, (long)x.Columns * sizeof(ushort));
-            }
-            else
-            {
-                to.Fill<Float32Element>(piece, x.Data, (long)x.Columns * sizeof(float));
-            }
-        }
-    }
-
-    /// <summary>Blocks of outputs of int8 by AMX, over all parts of a product.</summary>
-    private readonly struct AmxByteJob(AmxByteRows x, Linear linear, HostRows y) : IBlockJob
-    {
-        private readonly int _outputsPerBlock = AmxByteProduct.OutputsPerBlock(x.Tiles, linear.Parts[0].RowBytes);
-
-        public int Blocks => linear.BlocksOf(_outputsPerBlock);
-
-        public void Run(int block)
-        {
-            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
-            AmxByteProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns);
-        }
-    }
-
-    /// <summary>Coded rows as AMX reads them, a piece at a time.</summary>
-    private readonly struct PackCodesJob(CodedRows x, AmxCodedRows to) : IBlockJob
-    {
-        public void Run(int piece) => to.Fill(piece, x);
-    }
-
-    /// <summary>Blocks of outputs of int4 by AMX, over all parts of a product.</summary>
-    private readonly struct AmxCodeJob(AmxCodedRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
-    {
-        public int Blocks => linear.BlocksOf(AmxCodeProduct.OutputsAtOnce);
-
-        public void Run(int block)
-        {
-            (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxCodeProduct.OutputsAtOnce);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
-            byte* workspace = workspaces.Enter(out int index);
-            AmxCodeProduct.Run(part.Tiles, bias, start, end, x, y.Floats + first, y.Columns, workspace);
-            workspaces.Leave(index);
         }
     }
 

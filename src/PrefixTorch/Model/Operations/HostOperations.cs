@@ -108,7 +108,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         }
         else if (_rowDType == DType.BFloat16 && _kernels.HasAmx)
         {
-            ProductByAmx(x, linear, y);
+            new AmxProducts(_arena, _pool).BFloat16(x, linear, y);
         }
         else if (_rowDType == DType.BFloat16)
         {
