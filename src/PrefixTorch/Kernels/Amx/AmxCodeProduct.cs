@@ -8,7 +8,7 @@ namespace PrefixTorch.Kernels.Amx;
 internal static unsafe class AmxCodeProduct
 {
     /// <summary>From so many rows on it is faster than products by vectors.</summary>
-    public const int FewestRows = 32;
+    public const int FewestRows = 48;
 
     /// <summary>Outputs that a thread should take at a time.</summary>
     public const int OutputsAtOnce = 32;
