@@ -24,21 +24,7 @@ public unsafe class AmxTests
             using var x = new TileRows(TileSource.BFloat16, rows, columns, seed: 2);
             using var bias = new Numbers(outputs, DType.Float32, seed: 3);
             float[] y = Multiply(weights, outputs, x, columns, bias.Floats, 0, outputs, 0, rows);
-            for (int r = 0; r < rows; r++)
-            {
-                for (int n = 0; n < outputs; n++)
-                {
-                    double expected = bias[n], size = Math.Abs(expected);
-                    for (int k = 0; k < columns; k++)
-                    {
-                        double product = weights[n, k] * x[r, k];
-                        expected += product;
-                        size += Math.Abs(product);
-                    }
-
-                    Assert.Equal(expected, y[(r * outputs) + n], size * 1e-6);
-                }
-            }
+            ProductFormula.Check(y, rows, outputs, columns, bias, (n, k) => weights[n, k], (r, k) => x[r, k]);
         }
     }
 
@@ -89,23 +75,12 @@ public unsafe class AmxTests
             using var bias = new Numbers(outputs, DType.Float32, seed: 13);
             using var memory = new Memory(AmxByteRows.Bytes(rows, columns));
             float[] y = Multiply(x.Data, rows, memory.Data, out AmxByteRows packed);
-            for (int r = 0; r < rows; r++)
+            ProductFormula.Check(y, rows, outputs, columns, bias, (n, k) => weights[n, k], (r, k) =>
             {
-                for (int n = 0; n < outputs; n++)
-                {
-                    double expected = bias[n], size = Math.Abs(expected);
-                    for (int k = 0; k < columns; k++)
-                    {
-                        (double value, double scale) = Value(packed, r, k);
-                        Assert.Equal(x[(r * columns) + k], value, scale * 0.5001);
-                        expected += weights[n, k] * value;
-                        size += Math.Abs(weights[n, k] * value);
-                    }
-
-                    Assert.Equal(expected, y[(r * outputs) + n], size * 1e-6);
-                }
-            }
-
+                (double value, double scale) = Value(packed, r, k);
+                Assert.Equal(x[(r * columns) + k], value, scale * 0.5001);
+                return value;
+            });
             foreach (int first in new[] { 0, rows / 2, rows - 1 })
             {
                 int some = Math.Min(rows - first, 5);

@@ -27,21 +27,7 @@ public unsafe class TileTests
             using var x = new TileRows(source, rows, columns, seed: 2);
             using var bias = new Numbers(outputs, DType.Float32, seed: 3);
             float[] y = Multiply(weights, x, bias.Floats, 0, outputs, 0, rows);
-            for (int r = 0; r < rows; r++)
-            {
-                for (int n = 0; n < outputs; n++)
-                {
-                    double expected = bias[n], size = Math.Abs(expected);
-                    for (int k = 0; k < columns; k++)
-                    {
-                        double product = weights[n, k] * x[r, k];
-                        expected += product;
-                        size += Math.Abs(product);
-                    }
-
-                    Assert.Equal(expected, y[r * outputs + n], size * 1e-6);
-                }
-            }
+            ProductFormula.Check(y, rows, outputs, columns, bias, (n, k) => weights[n, k], (r, k) => x[r, k]);
         }
     }
 

@@ -26,21 +26,13 @@ internal static unsafe class AmxByteProduct
         }
 
         int rows = Math.Min(Outputs, outputs);
-        var shape = new AmxShape();
-        shape.Set(AmxTileEmitter.First, rows, AmxShape.RowBytes);
-        shape.Set(AmxTileEmitter.Second, AmxShape.MostRows, x.Pitch);
-        for (int i = AmxTileEmitter.Sums; i < AmxTileEmitter.First; i++)
-        {
-            shape.Set(i, rows, x.Pitch);
-        }
-
         byte* memory = stackalloc byte[AmxByteEmitter.WorkspaceBytes + AmxShape.TileBytes + Streams.Line];
         var layout = TileLayout.Of(w.Source, w.Columns);
         TileArguments arguments = new() { WeightPitch = layout.Pitch, XPitch = x.Pitch, Steps = x.Steps };
         arguments.Workspace = (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
         arguments.Y = (float*)(arguments.Workspace + AmxByteEmitter.WorkspaceBytes);
         var code = AmxCode.Bytes();
-        AmxCode.Configure(shape);
+        AmxCode.Configure(new(rows, AmxShape.RowBytes, x.Pitch));
         for (int n = first; n < end; n += OutputsAtOnce)
         {
             int groupEnd = Math.Min(end, n + OutputsAtOnce);

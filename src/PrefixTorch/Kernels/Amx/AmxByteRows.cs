@@ -27,7 +27,7 @@ internal readonly unsafe struct AmxByteRows(byte* data, int rows, int columns)
     public int Width => Math.Min(rows, AmxShape.MostRows);
 
     /// <summary>Tiles of rows.</summary>
-    public int Tiles => TilesOf(rows);
+    public int Tiles => AmxShape.TilesOf(rows);
 
     /// <summary>Bytes from four columns of k to the next.</summary>
     public int Pitch => Width * sizeof(int);
@@ -39,7 +39,7 @@ internal readonly unsafe struct AmxByteRows(byte* data, int rows, int columns)
     private int PiecesOfTile => rows < AmxShape.MostRows ? 1 : (Steps + Piece - 1) / Piece;
 
     /// <summary>Memory for so many rows, and for a whole register where fewer rows stand.</summary>
-    public static long Bytes(int rows, int columns) => ((long)TilesOf(rows) * StepsOf(columns) * StepBytes(Math.Min(rows, AmxShape.MostRows))) + AmxShape.RowBytes;
+    public static long Bytes(int rows, int columns) => ((long)AmxShape.TilesOf(rows) * StepsOf(columns) * StepBytes(Math.Min(rows, AmxShape.MostRows))) + AmxShape.RowBytes;
 
     /// <summary>The first step of a tile.</summary>
     public byte* Tile(int tile) => data + ((long)tile * Steps * StepBytes(Width));
@@ -99,6 +99,4 @@ internal readonly unsafe struct AmxByteRows(byte* data, int rows, int columns)
     private static int StepBytes(int width) => (Square.Size + 1) * width * sizeof(int);
 
     private static int StepsOf(int columns) => CodeFormat.Int8Blocks(columns) * (CodeFormat.Int8Block / Step);
-
-    private static int TilesOf(int rows) => (rows + AmxShape.MostRows - 1) / AmxShape.MostRows;
 }

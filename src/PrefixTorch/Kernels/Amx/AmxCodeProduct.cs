@@ -21,15 +21,7 @@ internal static unsafe class AmxCodeProduct
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row; the workspace is as large as said above, aligned, undefined.</summary>
     public static void Run(TileWeights w, float* bias, int first, int end, AmxCodedRows x, float* y, int yStride, byte* workspace)
     {
-        var shape = new AmxShape();
-        for (int product = 0; product < AmxCodeEmitter.MostBlocks; product++)
-        {
-            shape.Set(product, x.Width, AmxShape.RowBytes);
-        }
-
-        shape.Set(AmxTileEmitter.First, x.Width, AmxCodedRows.RowBytes);
-        shape.Set(AmxTileEmitter.Second, AmxCodeEmitter.Depth, AmxShape.RowBytes);
-        AmxCode.Configure(shape);
+        AmxCode.Configure(new(x.Width, AmxCodedRows.RowBytes, AmxShape.RowBytes));
         var layout = TileLayout.Of(w.Source, w.Columns);
         for (int n = first; n < end; n += Outputs)
         {

@@ -28,7 +28,7 @@ internal readonly unsafe struct AmxCodedRows(byte* data, int rows, int columns)
     public int Rows => rows;
 
     /// <summary>Tiles of rows.</summary>
-    public int Tiles => TilesOf(rows);
+    public int Tiles => AmxShape.TilesOf(rows);
 
     /// <summary>Rows of a tile; the last one may have fewer, and then zeros.</summary>
     public int Width => (rows + Tiles - 1) / Tiles;
@@ -40,7 +40,7 @@ internal readonly unsafe struct AmxCodedRows(byte* data, int rows, int columns)
     public int Pieces => Tiles * Blocks;
 
     /// <summary>Memory for so many rows, and for the lane behind them that the code reads for nothing.</summary>
-    public static long Bytes(int rows, int columns) => ((long)TilesOf(rows) * BlocksOf(columns) * BlockBytes) + LaneBytes;
+    public static long Bytes(int rows, int columns) => ((long)AmxShape.TilesOf(rows) * BlocksOf(columns) * BlockBytes) + LaneBytes;
 
     /// <summary>A block of a tile.</summary>
     public byte* At(int tile, int block) => data + ((((long)tile * Blocks) + block) * BlockBytes);
@@ -67,8 +67,6 @@ internal readonly unsafe struct AmxCodedRows(byte* data, int rows, int columns)
         Square.Turn(from.Row(first) + ((long)block * from.BlockSize), from.Pitch, some, to + ScalesAt, LaneBytes, CodeFormat.Groups);
         Square.Turn((byte*)corrections, AmxShape.RowBytes, some, to + CorrectionsAt, LaneBytes, CodeFormat.Groups);
     }
-
-    private static int TilesOf(int rows) => (rows + AmxShape.MostRows - 1) / AmxShape.MostRows;
 
     private static int BlocksOf(int columns) => (columns + CodedRows.Block - 1) / CodedRows.Block;
 }

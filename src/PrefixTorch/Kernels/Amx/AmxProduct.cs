@@ -35,7 +35,7 @@ internal static unsafe class AmxProduct
         }
 
         int rows = Math.Min(Rows, outputs);
-        Configure(rows, x);
+        AmxCode.Configure(new(rows, AmxShape.RowBytes, (int)x.Pitch));
         for (int n = first; n < end; n += OutputsAtOnce)
         {
             var group = new Group(w, n, Math.Min(OutputsAtOnce, end - n), rows, x, workspace);
@@ -44,23 +44,6 @@ internal static unsafe class AmxProduct
         }
 
         AmxCode.Release();
-    }
-
-    private static void Configure(int outputs, AmxRows x)
-    {
-        var shape = new AmxShape();
-        for (int i = 0; i < 2; i++)
-        {
-            shape.Set(AmxTileEmitter.First + i, outputs, AmxShape.RowBytes);
-            shape.Set(AmxTileEmitter.Second + i, Rows, (int)x.Pitch);
-        }
-
-        for (int i = 0; i < 4; i++)
-        {
-            shape.Set(AmxTileEmitter.Sums + i, outputs, (int)x.Pitch);
-        }
-
-        AmxCode.Configure(shape);
     }
 
     // A single row. The sixteen rows of weights of a tile are not neighbours but the next ones of as many long streams, where there are some to each: the processor's own
@@ -76,7 +59,7 @@ internal static unsafe class AmxProduct
         for (int n = first; n < end;)
         {
             int streams = Math.Min(Rows, end - n), length = Math.Min(OutputsAtOnce, end - n) / streams;
-            Configure(streams, x);
+            AmxCode.Configure(new(streams, AmxShape.RowBytes, (int)x.Pitch));
             for (int i = 0; i < length; i++)
             {
                 byte* weights = (byte*)w.Data + ((n + i) * pitch);
@@ -115,7 +98,7 @@ internal static unsafe class AmxProduct
     {
         private const int Together = 2;
 
-        private int Tiles => (count + Rows - 1) / Rows;
+        private int Tiles => AmxShape.TilesOf(count);
 
         public void Sum()
         {

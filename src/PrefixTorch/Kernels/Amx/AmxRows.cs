@@ -28,7 +28,7 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     public int Width => Math.Min(rows, AmxShape.MostRows);
 
     /// <summary>Tiles of rows.</summary>
-    public int Tiles => TilesOf(rows);
+    public int Tiles => AmxShape.TilesOf(rows);
 
     /// <summary>Bytes from one pair of columns to the next.</summary>
     public long Pitch => Width * sizeof(uint);
@@ -43,7 +43,7 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     private int PiecesOfTile => rows < AmxShape.MostRows ? 1 : (Padded + Piece - 1) / Piece;
 
     /// <summary>Memory for so many rows.</summary>
-    public static long Bytes(int rows, int columns) => ((long)TilesOf(rows) * Math.Min(rows, AmxShape.MostRows) * PaddedOf(columns) * sizeof(ushort)) + Slack;
+    public static long Bytes(int rows, int columns) => ((long)AmxShape.TilesOf(rows) * Math.Min(rows, AmxShape.MostRows) * PaddedOf(columns) * sizeof(ushort)) + Slack;
 
     /// <summary>A tile from column <paramref name="k"/> on, which is a multiple of two.</summary>
     public byte* At(int tile, int k) => data + (tile * TilePitch) + (k / 2 * Pitch);
@@ -79,6 +79,4 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     }
 
     private static int PaddedOf(int columns) => (columns + AmxTileEmitter.Step - 1) / AmxTileEmitter.Step * AmxTileEmitter.Step;
-
-    private static int TilesOf(int rows) => (rows + AmxShape.MostRows - 1) / AmxShape.MostRows;
 }

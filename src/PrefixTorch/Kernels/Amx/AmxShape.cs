@@ -24,22 +24,20 @@ internal unsafe struct AmxShape
     private fixed ushort _rowBytes[16];
     private fixed byte _rows[16];
 
-    /// <summary>A shape whose tiles are all whole.</summary>
-    public AmxShape()
+    /// <summary>The shapes of a product: a first factor of so many rows of so many bytes by a second one, four bytes of k to a row, of rows of <paramref name="columnBytes"/>.</summary>
+    public AmxShape(int rows, int depthBytes, int columnBytes)
     {
         // What is reserved must be zero, and is not where locals are not cleared.
         this = default;
         _palette = 1;
         for (int tile = 0; tile < Tiles; tile++)
         {
-            Set(tile, MostRows, RowBytes);
+            bool isFactor = tile >= AmxTileEmitter.First, isSecond = tile >= AmxTileEmitter.Second;
+            _rows[tile] = (byte)(isSecond ? depthBytes / sizeof(int) : rows);
+            _rowBytes[tile] = (ushort)(isFactor && !isSecond ? depthBytes : columnBytes);
         }
     }
 
-    /// <summary>Gives a tile another shape.</summary>
-    public void Set(int tile, int rows, int rowBytes)
-    {
-        _rows[tile] = (byte)rows;
-        _rowBytes[tile] = (ushort)rowBytes;
-    }
+    /// <summary>How many tiles so many rows take.</summary>
+    public static int TilesOf(int rows) => (rows + MostRows - 1) / MostRows;
 }

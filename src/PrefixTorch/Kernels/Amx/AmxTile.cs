@@ -22,22 +22,14 @@ internal static unsafe class AmxTile
     [SkipLocalsInit]
     public static void Place(byte* sums, long pitch, int outputs, int rows, float* scales, float* bias, float* y, int yStride)
     {
-        if (outputs == Square.Size && scales is null && bias is null && rows > 1)
+        if (outputs == Square.Size && scales is null && bias is null)
         {
             Square.Turn(sums, pitch, outputs, (byte*)y, yStride * (long)sizeof(float), rows);
             return;
         }
 
         float* turned = stackalloc float[Square.Size * Square.Size];
-        if (rows == 1 && pitch == sizeof(float))
-        {
-            turned = (float*)sums;
-        }
-        else
-        {
-            Square.Turn(sums, pitch, outputs, (byte*)turned, AmxShape.RowBytes, rows);
-        }
-
+        Square.Turn(sums, pitch, outputs, (byte*)turned, AmxShape.RowBytes, rows);
         for (int row = 0; row < rows; row++, turned += Square.Size, y += yStride)
         {
             if (outputs == Square.Size)

@@ -88,6 +88,8 @@ internal sealed class AmxTileEmitter : TileAssembler
 
         LoadSums((i, j) => __[Y + Pitch + (((i * _columns) + j) * AmxShape.TileBytes)]);
         _code.mov(rsi, Pitch);
+        _code.mov(XStep, Pitch);
+        _code.shl(XStep, 4);
         if (AsksAhead)
         {
             for (int i = 1; i < Quarters.Length; i++)
@@ -166,7 +168,7 @@ internal sealed class AmxTileEmitter : TileAssembler
         _code.tileloadd(s_tmm[First], __[X + XPitch]);
         for (int j = 0; j < _columns; j++)
         {
-            AssemblerRegisterTMM panel = s_tmm[First + 1 + (j % 3)];
+            AssemblerRegisterTMM panel = s_tmm[Second + (j % 2)];
             _code.tileloadd(panel, __[Weights + WeightPitch + (j * AmxShape.RowBytes)]);
             _code.tdpbf16ps(Sum(0, j), s_tmm[First], panel);
         }
@@ -184,8 +186,6 @@ internal sealed class AmxTileEmitter : TileAssembler
     {
         _code.mov(Y, Field(nameof(TileArguments.Y), __qword_ptr));
         _code.mov(Pitch, Field(nameof(TileArguments.YPitch), __qword_ptr));
-        _code.mov(XStep, Pitch);
-        _code.shl(XStep, 4);
     }
 
     private void LoadSums(Func<int, int, AssemblerMemoryOperand> place)

@@ -35,18 +35,7 @@ internal unsafe struct AmxPairs : IPairs
     public static int MostRows => AmxShape.MostRows;
 
     /// <summary>Makes the tiles fit so many rows, which stand in whole tiles if they are more than one.</summary>
-    public static void Begin(int count)
-    {
-        var shape = new AmxShape();
-        int rows = Math.Min(count, MostRows);
-        shape.Set(AmxTileEmitter.First, rows, AmxShape.RowBytes);
-        for (int tile = 0; tile < PairTileEmitter.MostRegisters; tile++)
-        {
-            shape.Set(AmxTileEmitter.Sums + tile, rows, AmxShape.RowBytes);
-        }
-
-        AmxCode.Configure(shape);
-    }
+    public static void Begin(int count) => AmxCode.Configure(new(Math.Min(count, MostRows), AmxShape.RowBytes, AmxShape.RowBytes));
 
     /// <summary>Lets go of the tiles.</summary>
     public static void End() => AmxCode.Release();
