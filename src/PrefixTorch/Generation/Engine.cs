@@ -227,21 +227,20 @@ internal sealed class Engine : IDisposable
             for (int i = 0; i < parts.Count; i++)
             {
                 (SequenceRun run, int count) = parts[i];
-                if (!run.IsLast(count))
+                Memory<float>? row = null;
+                if (run.IsLast(count))
                 {
-                    appends[i].Commit(null);
-                    Guard(run, () => run.Advance(count));
-                    continue;
+                    row = logits[.._vocabulary];
+                    logits = logits[_vocabulary..];
                 }
 
                 // Half a megabyte is kept only where nothing is chosen from it at once.
-                Memory<float> row = logits[.._vocabulary];
-                logits = logits[_vocabulary..];
-                appends[i].Commit(run.Chooses ? null : row.ToArray());
+                appends[i].Commit(run.Chooses ? null : row?.ToArray());
+                appends[i].Dispose();
                 Guard(run, () => run.Advance(count));
-                if (!run.IsDone)
+                if (row is Memory<float> last && !run.IsDone)
                 {
-                    choices.Add(new Choice(run, row));
+                    choices.Add(new Choice(run, last));
                 }
             }
 
@@ -249,15 +248,24 @@ internal sealed class Engine : IDisposable
         }
         catch (OperationCanceledException) when (parts.Count == 1 && parts[0].Run.Cancellation.IsCancellationRequested)
         {
+            // Whoever waits for the run's end finds its memory let go.
+            Release();
             parts[0].Run.Finish(FinishReason.Cancelled);
         }
         catch (Exception e)
         {
+            Release();
             parts.ForEach(part => part.Run.Fail(e));
         }
         finally
         {
+            Release();
+        }
+
+        void Release()
+        {
             appends.ForEach(append => append.Dispose());
+            appends.Clear();
         }
     }
 
