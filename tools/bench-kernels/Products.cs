@@ -126,7 +126,7 @@ public unsafe class Products : KernelBenchmark
         new(_matrix!.ByteCount, 2.0 * Rows * Outputs * Columns);
 
     // As a model chooses.
-    private bool UsesAmx => Kernels.HasAmx && (DType == DType.BFloat16 || Format == WeightFormat.Int8);
+    private bool UsesAmx => Kernels.HasAmx && (DType == DType.BFloat16 || Format == WeightFormat.Int8 || Rows > Step.FewRows);
 
     private bool UsesTiles => (Format != WeightFormat.Float || DType == DType.BFloat16) && Kernels.HasTiles(_matrix!.TileSource);
 

@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Tests.Generation;
@@ -132,9 +133,10 @@ public class QuantizationTests
         Assert.InRange(from.Mean, 1e-7, tolerance * 4);
         Assert.InRange(from.Largest, from.Mean, double.PositiveInfinity);
 
-        // Decoding is the same model as reading, to the bit.
+        // Decoding is the same model as reading, to the bit; but where int4 is widened to read, which is a far smaller step than that from the original.
+        bool isWidened = quantized.Name.EndsWith("int4", StringComparison.Ordinal) && KernelSet.Current.HasAmx;
         Assert.InRange((await DecodingAsync(original)).Largest, 0, Rounding);
-        Assert.InRange((await DecodingAsync(quantized)).Mean, 0, Rounding);
+        Assert.InRange((await DecodingAsync(quantized)).Mean, 0, isWidened ? from.Mean / 10 : Rounding);
 
         async Task<Divergence> DecodingAsync(Llama llama) =>
             (await llama.PerplexityAsync(llama.Tokenizer.Encode(text[..4000]), new() { DecodePath = true }, cancellationToken: Cancellation)).OfDecodePath!;

@@ -9,8 +9,8 @@ internal static unsafe class AmxCode
     private static readonly nint[] s_products = new nint[4];
     private static readonly nint[] s_pairs = new nint[PairTileEmitter.MostRegisters + 1];
     private static readonly nint[] s_byteRows = new nint[AmxShape.MostRows + 1];
-    private static readonly nint[] s_codes = new nint[AmxShape.MostRows + 1];
     private static nint s_bytes;
+    private static nint s_widening;
     private static nint s_configure;
     private static nint s_release;
 
@@ -29,9 +29,8 @@ internal static unsafe class AmxCode
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> ByteRow(int outputs) =>
         TileCode.Get(ref s_byteRows[outputs], outputs, static key => ByteRowEmitter.Emit(key));
 
-    /// <summary>See <see cref="AmxCodeEmitter.Emit"/>.</summary>
-    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Codes(int rows) =>
-        TileCode.Get(ref s_codes[rows], rows, static key => AmxCodeEmitter.Emit(key));
+    /// <summary>See <see cref="WideningEmitter.Emit"/>.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> Widening() => TileCode.Get(ref s_widening, 0, static _ => WideningEmitter.Emit());
 
     /// <summary>Gives this thread's tiles their shapes, until <see cref="Release"/>.</summary>
     public static void Configure(AmxShape shape) => TileCode.Get(ref s_configure, 0, static _ => AmxTileEmitter.EmitConfigure())((TileArguments*)&shape);

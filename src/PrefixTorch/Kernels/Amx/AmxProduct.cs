@@ -3,9 +3,10 @@ using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
-/// <summary><c>y = x Wᵀ + b</c> for any number of rows of bf16, by tiles of sixteen outputs and up to sixteen rows.</summary>
+/// <summary><c>y = x Wᵀ + b</c> for any number of rows of bf16, by tiles of sixteen outputs and up to sixteen rows; weights are bf16 or int4.</summary>
 /// <remarks>
 /// <para>Weights are read as they are stored: sixteen rows of them are a tile, so that the sums come out with outputs as rows, and are turned at the end.</para>
+/// <para>Int4 is widened to bf16 first, once for all rows.</para>
 /// <para>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</para>
 /// </remarks>
 internal static unsafe class AmxProduct
@@ -18,8 +19,11 @@ internal static unsafe class AmxProduct
 
     private const int Rows = AmxShape.MostRows;
 
-    /// <summary>Memory that one thread needs meanwhile: the sums of its outputs.</summary>
-    public static long WorkspaceBytes(int tiles) => ((long)OutputsAtOnce / Rows * (tiles + 1) * AmxShape.TileBytes) + AmxShape.RowBytes;
+    // From row to row of widened weights: no power of two, of which the first level holds few.
+    private const int WidenedPitch = (KBlock * sizeof(ushort)) + AmxShape.RowBytes;
+
+    /// <summary>Memory that one thread needs meanwhile: the sums of its outputs, and their weights where these are widened.</summary>
+    public static long WorkspaceBytes(TileSource source, int tiles) => SumBytes(tiles) + (source == TileSource.Int4 ? OutputsAtOnce * WidenedPitch : 0);
 
     /// <summary>
     /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row, of a matrix of <paramref name="outputs"/>;
@@ -28,7 +32,7 @@ internal static unsafe class AmxProduct
     /// <remarks>Outputs beside these may be written too, with what they are: a tile is whole where the matrix has sixteen rows.</remarks>
     public static void Run(TileWeights w, int outputs, float* bias, int first, int end, AmxRows x, float* y, int yStride, byte* workspace)
     {
-        if (x.Rows == 1)
+        if (x.Width == 1)
         {
             Row(w, bias, first, end, x, y);
             return;
@@ -39,12 +43,22 @@ internal static unsafe class AmxProduct
         for (int n = first; n < end; n += OutputsAtOnce)
         {
             var group = new Group(w, n, Math.Min(OutputsAtOnce, end - n), rows, x, workspace);
-            group.Sum();
+            if (w.Source == TileSource.Int4)
+            {
+                group.SumWidened();
+            }
+            else
+            {
+                group.Sum();
+            }
+
             group.Finish(bias, y, yStride);
         }
 
         AmxCode.Release();
     }
+
+    private static long SumBytes(int tiles) => ((long)OutputsAtOnce / Rows * (tiles + 1) * AmxShape.TileBytes) + AmxShape.RowBytes;
 
     // A single row. The sixteen rows of weights of a tile are not neighbours but the next ones of as many long streams, where there are some to each: the processor's own
     // prefetching begins anew with every stream.
@@ -116,6 +130,22 @@ internal static unsafe class AmxProduct
             }
         }
 
+        public void SumWidened()
+        {
+            var layout = TileLayout.Of(w.Source, w.Columns);
+            byte* widened = sums + SumBytes(x.Tiles);
+            int lowest = FirstOutput(0);
+            TileArguments arguments = new() { WeightPitch = layout.Pitch, Rows = Math.Max(rows, count), Y = (float*)widened, YPitch = WidenedPitch };
+            for (int k = 0; k < layout.Padded; k += KBlock)
+            {
+                int columns = Math.Min(KBlock, layout.Padded - k);
+                arguments.Weights = (byte*)w.Data + (lowest * layout.Pitch) + layout.Part(k).WeightOffset;
+                arguments.Steps = columns / CodeFormat.Int4Block;
+                AmxCode.Widening()(&arguments);
+                Add(widened - ((long)lowest * WidenedPitch), WidenedPitch, false, k, columns / AmxTileEmitter.Step);
+            }
+        }
+
         public void Finish(float* bias, float* y, int yStride)
         {
             for (int tile = 0; tile < Tiles; tile++)
@@ -123,7 +153,7 @@ internal static unsafe class AmxProduct
                 int output = FirstOutput(tile);
                 for (int row = 0; row < x.Rows; row += Rows)
                 {
-                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), null, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
+                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), w.Scales == 0 ? null : (float*)w.Scales + output, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
         }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
@@ -6,14 +7,21 @@ namespace PrefixTorch.Kernels.Amx;
 /// bf16 activations as <see cref="AmxTileEmitter"/> reads them: rows are taken sixteen at a time, the last ones filled up with zeros, or all together
 /// where they are fewer; of these <c>[K / 2, rows]</c> pairs of neighbours in k, K filled up to whole steps.
 /// </summary>
-/// <remarks>A view of memory that its maker owns; <see cref="Bytes"/> says how much.</remarks>
-internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
+/// <remarks>
+/// <para>For weights of int4 K is filled up to whole blocks, a tile's rows always to sixteen, and the pairs of a block stand as <see cref="WideningEmitter"/> leaves them.</para>
+/// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much.</para>
+/// </remarks>
+/// <param name="data">The memory.</param>
+/// <param name="rows">Rows.</param>
+/// <param name="columns">Columns of k.</param>
+/// <param name="source">What the weights are: bf16 or int4.</param>
+internal readonly unsafe struct AmxRows(byte* data, int rows, int columns, TileSource source)
 {
     // A whole register is written where fewer rows stand.
     private const int Slack = AmxShape.RowBytes;
 
-    // Columns of k that are turned at a time.
-    private const int Piece = 512;
+    // Columns of k that are turned at a time: a block of int4.
+    private const int Piece = CodeFormat.Int4Block;
 
     /// <summary>Rows.</summary>
     public int Rows => rows;
@@ -22,10 +30,10 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     public int Columns => columns;
 
     /// <summary>Columns, filled up.</summary>
-    public int Padded => PaddedOf(columns);
+    public int Padded => PaddedOf(columns, source);
 
     /// <summary>Rows of a tile.</summary>
-    public int Width => Math.Min(rows, AmxShape.MostRows);
+    public int Width => WidthOf(rows, source);
 
     /// <summary>Tiles of rows.</summary>
     public int Tiles => AmxShape.TilesOf(rows);
@@ -40,10 +48,10 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     public int Pieces => Tiles * PiecesOfTile;
 
     // Narrow rows overwrite what stands behind them, so they are filled in order.
-    private int PiecesOfTile => rows < AmxShape.MostRows ? 1 : (Padded + Piece - 1) / Piece;
+    private int PiecesOfTile => Width < AmxShape.MostRows ? 1 : (Padded + Piece - 1) / Piece;
 
     /// <summary>Memory for so many rows.</summary>
-    public static long Bytes(int rows, int columns) => ((long)AmxShape.TilesOf(rows) * Math.Min(rows, AmxShape.MostRows) * PaddedOf(columns) * sizeof(ushort)) + Slack;
+    public static long Bytes(int rows, int columns, TileSource source) => ((long)AmxShape.TilesOf(rows) * WidthOf(rows, source) * PaddedOf(columns, source) * sizeof(ushort)) + Slack;
 
     /// <summary>A tile from column <paramref name="k"/> on, which is a multiple of two.</summary>
     public byte* At(int tile, int k) => data + (tile * TilePitch) + (k / 2 * Pitch);
@@ -52,7 +60,7 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
     [SkipLocalsInit]
     public void Fill(int piece, byte* from, long fromPitch)
     {
-        if (rows == 1)
+        if (Width == 1)
         {
             new Span<byte>(data, Padded * sizeof(ushort)).Clear();
             new ReadOnlySpan<byte>(from, columns * sizeof(ushort)).CopyTo(new Span<byte>(data, columns * sizeof(ushort)));
@@ -69,14 +77,27 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
             long pitch = fromPitch;
             if (k + AmxTileEmitter.Step > columns)
             {
-                AmxTile.Pad(square, fromPitch, some, columns - k, padded);
+                AmxTile.Pad(square, fromPitch, some, Math.Max(0, columns - k), padded);
                 square = padded;
                 pitch = AmxShape.RowBytes;
             }
 
-            Square.Turn(square, pitch, some, At(tile, k), Pitch, Square.Size);
+            if (source == TileSource.Int4)
+            {
+                Square.Turn(square, pitch, some, At(tile, first) + ((k - first) / CodeFormat.Group * Pitch), CodeFormat.Groups * Pitch, Square.Size);
+            }
+            else
+            {
+                Square.Turn(square, pitch, some, At(tile, k), Pitch, Square.Size);
+            }
         }
     }
 
-    private static int PaddedOf(int columns) => (columns + AmxTileEmitter.Step - 1) / AmxTileEmitter.Step * AmxTileEmitter.Step;
+    private static int WidthOf(int rows, TileSource source) => source == TileSource.Int4 ? AmxShape.MostRows : Math.Min(rows, AmxShape.MostRows);
+
+    private static int PaddedOf(int columns, TileSource source)
+    {
+        int whole = source == TileSource.Int4 ? CodeFormat.Int4Block : AmxTileEmitter.Step;
+        return (columns + whole - 1) / whole * whole;
+    }
 }

@@ -38,4 +38,7 @@ internal unsafe struct TileArguments
 
     /// <summary>Memory for the code's own use, where it needs some.</summary>
     public byte* Workspace;
+
+    /// <summary>Rows of weights, where the code takes any number of them.</summary>
+    public long Rows;
 }

@@ -1,5 +1,6 @@
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Amx;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Model.Operations;
@@ -9,13 +10,14 @@ namespace PrefixTorch.Model.Operations;
 /// <param name="pool">The threads; not owned.</param>
 internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
 {
-    /// <summary>bf16 by bf16.</summary>
+    /// <summary>bf16, or int4 widened to it, by rows of bf16.</summary>
     public void BFloat16(HostRows x, Linear linear, HostRows y)
     {
-        var rows = new AmxRows(arena.Take(AmxRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        TileSource source = linear.Parts[0].TileSource;
+        var rows = new AmxRows(arena.Take(AmxRows.Bytes(x.Rows, x.Columns, source)), x.Rows, x.Columns, source);
         var pack = new PackJob(x, rows);
         Run(rows.Pieces, ref pack);
-        var job = new AmxJob(rows, Workspaces.Take(arena, pool.Threads, AmxProduct.WorkspaceBytes(rows.Tiles)), linear, y);
+        var job = new AmxJob(rows, Workspaces.Take(arena, pool.Threads, AmxProduct.WorkspaceBytes(source, rows.Tiles)), linear, y);
         pool.Run(job.Blocks, ref job);
     }
 
@@ -26,16 +28,6 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
         var pack = new PackBytesJob(x, rows);
         Run(rows.Pieces, ref pack);
         var job = new AmxByteJob(rows, linear, y);
-        pool.Run(job.Blocks, ref job);
-    }
-
-    /// <summary>int4, by rows that are encoded as all products with it take them.</summary>
-    public void Int4(CodedRows x, Linear linear, HostRows y)
-    {
-        var rows = new AmxCodedRows(arena.Take(AmxCodedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
-        var pack = new PackCodesJob(x, rows);
-        Run(rows.Pieces, ref pack);
-        var job = new AmxCodeJob(rows, Workspaces.Take(arena, pool.Threads, AmxCodeProduct.WorkspaceBytes), linear, y);
         pool.Run(job.Blocks, ref job);
     }
 
@@ -102,27 +94,6 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
             float* bias = linear.Bias is Vector b ? b.Data + first : null;
             AmxByteProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns);
-        }
-    }
-
-    /// <summary>Coded rows as AMX reads them, a piece at a time.</summary>
-    private readonly struct PackCodesJob(CodedRows x, AmxCodedRows to) : IBlockJob
-    {
-        public void Run(int piece) => to.Fill(piece, x);
-    }
-
-    /// <summary>Blocks of outputs of int4 by AMX, over all parts of a product.</summary>
-    private readonly struct AmxCodeJob(AmxCodedRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
-    {
-        public int Blocks => linear.BlocksOf(AmxCodeProduct.OutputsAtOnce);
-
-        public void Run(int block)
-        {
-            (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxCodeProduct.OutputsAtOnce);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
-            byte* workspace = workspaces.Enter(out int index);
-            AmxCodeProduct.Run(part.Tiles, bias, start, end, x, y.Floats + first, y.Columns, workspace);
-            workspaces.Leave(index);
         }
     }
 }

@@ -14,7 +14,10 @@ namespace PrefixTorch.Model.Operations;
 /// The residual stream and what products give are always fp32. What products take is bf16 where the processor multiplies bf16 and the weights hold no
 /// more, in products by tiles of any number of rows; elsewhere it is fp32, with weights widened in registers for few rows and in blocks for many.
 /// </para>
-/// <para>In a step of few rows a row's bits depend on its own sequence alone.</para>
+/// <para>
+/// In a step of few rows a row's bits depend on its own sequence alone; and so they do in a step of many, and are the same, but for int4 with AMX, which multiplies
+/// many rows otherwise.
+/// </para>
 /// </remarks>
 internal sealed unsafe partial class HostOperations : IOperations<HostRows>
 {

@@ -1,5 +1,5 @@
 using PrefixTorch.Kernels;
-using PrefixTorch.Kernels.Amx;
+using PrefixTorch.Memory;
 
 namespace PrefixTorch.Model.Operations;
 
@@ -29,16 +29,17 @@ internal sealed unsafe partial class HostOperations
             return;
         }
 
+        // Where more than a few tokens are read: codes are widened once for all rows, which stay as they are.
+        if (_kernels.HasAmx && !_step!.IsFew && x.Rows == _step.Rows && x.DType == DType.BFloat16)
+        {
+            amx.BFloat16(x, linear, y);
+            return;
+        }
+
         CodedOrder order = _kernels.OrderFor(format == WeightFormat.Int4);
         var coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, x.Rows, x.Columns)), order, x.Rows, x.Columns);
         var encode = new EncodeJob(_kernels, x, coded);
         ForRows(x.Rows, ref encode);
-        if (_kernels.HasAmx && x.Rows >= AmxCodeProduct.FewestRows)
-        {
-            amx.Int4(coded, linear, y);
-            return;
-        }
-
         if (_kernels.HasTiles(linear.Parts[0].TileSource))
         {
             ProductByTiles(coded.Row(0), coded.Pitch, linear, y);
