@@ -24,6 +24,18 @@ internal unsafe struct AttentionQuery
     public float* Values;
     public float* Partial;
     public int Limit;
+
+    /// <summary>How far the furthest of so many queries sees.</summary>
+    public static int Furthest(AttentionQuery* queries, int count)
+    {
+        int limit = 0;
+        for (int i = 0; i < count; i++)
+        {
+            limit = Math.Max(limit, queries[i].Limit);
+        }
+
+        return limit;
+    }
 }
 
 /// <summary>
@@ -46,12 +58,7 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
     public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
     {
-        int limit = 0;
-        for (int i = 0; i < count; i++)
-        {
-            limit = Math.Max(limit, queries[i].Limit);
-        }
-
+        int limit = AttentionQuery.Furthest(queries, count);
         byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
         Rows(runs, limit, headDim * TElement.Size, keys, values);
 
@@ -166,21 +173,15 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Exponentials(float* scores, int padded, out float sum)
     {
-        // Lane by lane, then over the lanes: a maximum is the same in any order.
-        TVector maxima = TVectors.Load(scores);
-        for (int i = TVectors.Width; i < padded; i += TVectors.Width)
+        // In two chains, then over the lanes: a maximum is the same in any order.
+        TVector even = TVectors.Load(scores), odd = even;
+        for (int i = TVectors.Width; i < padded; i += 2 * TVectors.Width)
         {
-            maxima = TVectors.Max(maxima, TVectors.Load(scores + i));
+            even = TVectors.Max(even, TVectors.Load(scores + i));
+            odd = TVectors.Max(odd, TVectors.Load(scores + Math.Min(i + TVectors.Width, padded - TVectors.Width)));
         }
 
-        float* lanes = stackalloc float[TVectors.Width];
-        TVectors.Store(maxima, lanes);
-        float max = lanes[0];
-        for (int i = 1; i < TVectors.Width; i++)
-        {
-            max = MathF.Max(max, lanes[i]);
-        }
-
+        float max = TVectors.Largest(TVectors.Max(even, odd));
         TVector shift = TVectors.Broadcast(max), sums = TVectors.Broadcast(0);
         for (int i = 0; i < padded; i += TVectors.Width)
         {

@@ -184,17 +184,22 @@ public unsafe class AmxTests
         }
     }
 
-    [Fact]
-    public void SquaresAreTurned()
+    [Theory]
+    [InlineData(16, 16, 16)]
+    [InlineData(11, 16, 16)]
+    [InlineData(16, 4, 4)]
+    [InlineData(16, 3, 3)]
+    [InlineData(16, 16, 5)]
+    public void SquaresAreTurned(int rows, int pitch, int columns)
     {
         SkipUnlessAmx();
-        uint[] from = [.. Enumerable.Range(0, 256).Select(i => (uint)i)], to = new uint[256];
+        uint[] from = [.. Enumerable.Range(1, 256).Select(i => (uint)i)], to = new uint[256];
         fixed (uint* first = from, target = to)
         {
-            Square.Turn((byte*)first, 64, 11, (byte*)target, 64, 16);
+            Square.Turn((byte*)first, pitch * sizeof(uint), rows, (byte*)target, 64, columns);
         }
 
-        Assert.All(Enumerable.Range(0, 256), i => Assert.Equal(i % 16 < 11 ? from[(i % 16 * 16) + (i / 16)] : 0, to[i]));
+        Assert.All(Enumerable.Range(0, columns * 16), i => Assert.Equal(i % 16 < rows ? from[(i % 16 * pitch) + (i / 16)] : 0, to[i]));
     }
 
     private static void SkipUnlessAmx() => Assert.SkipUnless(

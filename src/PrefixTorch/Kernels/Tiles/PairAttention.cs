@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using PrefixTorch.Kernels.Amx;
 
 namespace PrefixTorch.Kernels.Tiles;
@@ -13,7 +14,7 @@ namespace PrefixTorch.Kernels.Tiles;
 internal static unsafe class PairAttention<TElement>
     where TElement : struct, IElement
 {
-    // Keys of a panel, and values of one.
+    // Values of a panel.
     private const int PanelRows = PairTileEmitter.MostRegisters * PairTileEmitter.Lanes;
 
     /// <summary>Whether heads of this size can be computed so.</summary>
@@ -25,9 +26,7 @@ internal static unsafe class PairAttention<TElement>
     {
         if (hasAmx && headDim % AmxTileEmitter.Step == 0)
         {
-            AmxPairs.Begin(count);
             Partials<AmxPairs>(runs, queries, count, headDim);
-            AmxPairs.End();
         }
         else
         {
@@ -40,11 +39,10 @@ internal static unsafe class PairAttention<TElement>
         where TPairs : struct, IPairs
     {
         // Whole tiles of rows: what stands in those behind the last one comes to nothing.
-        int limit = 0, rows = (count + TPairs.MostRows - 1) / TPairs.MostRows * TPairs.MostRows;
+        int limit = AttentionQuery.Furthest(queries, count), rows = (count + TPairs.MostRows - 1) / TPairs.MostRows * TPairs.MostRows;
         ushort* rounded = stackalloc ushort[rows * headDim];
         for (int i = 0; i < count; i++)
         {
-            limit = Math.Max(limit, queries[i].Limit);
             Round(queries[i].Values, headDim, rounded + (i * headDim));
         }
 
@@ -52,15 +50,8 @@ internal static unsafe class PairAttention<TElement>
         AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, keys, values);
 
         int pitch = (limit + PanelRows - 1) / PanelRows * PanelRows;
-        byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
-        uint* panel = (uint*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
         float* scores = stackalloc float[rows * pitch];
-        for (int key = 0; key < limit; key += PanelRows)
-        {
-            int some = Math.Min(PanelRows, limit - key);
-            FillKeys(keys + key, some, headDim, panel);
-            Scores<TPairs>(panel, key, some, rounded, headDim, queries, count, scores + key, pitch);
-        }
+        TPairs.Scores<TElement>(runs, keys, limit, headDim, queries, rounded, count, scores, pitch);
 
         ushort* weights = stackalloc ushort[rows * pitch];
         for (int i = 0; i < count; i++)
@@ -72,7 +63,10 @@ internal static unsafe class PairAttention<TElement>
             Round(own, pitch, weights + (i * pitch));
         }
 
+        byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
+        uint* panel = (uint*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
         float* sums = stackalloc float[rows * headDim];
+        TPairs.Begin(count);
         for (int row = 0; row < limit; row += PanelRows)
         {
             int some = Math.Min(PanelRows, limit - row);
@@ -80,35 +74,10 @@ internal static unsafe class PairAttention<TElement>
             Values<TPairs>(panel, row, TPairs.Fill(panel, (some + 1) / 2, headDim), weights + row, pitch, queries, count, headDim, sums);
         }
 
+        TPairs.End();
         for (int i = 0; i < count; i++)
         {
             new ReadOnlySpan<float>(sums + (i * headDim), headDim).CopyTo(new Span<float>(queries[i].Partial + 2, headDim));
-        }
-    }
-
-    private static void Scores<TPairs>(uint* panel, int first, int keys, ushort* rounded, int headDim, AttentionQuery* queries, int count, float* scores, int pitch)
-        where TPairs : struct, IPairs
-    {
-        TileArguments arguments = new()
-        {
-            Weights = (byte*)panel,
-            WeightPitch = PanelRows * sizeof(uint),
-            XPitch = (long)headDim * sizeof(ushort),
-            YPitch = (long)pitch * sizeof(float),
-        };
-        int registers = (keys + PairTileEmitter.Lanes - 1) / PairTileEmitter.Lanes;
-        for (int i = 0, rows; i < count; i += rows)
-        {
-            rows = Math.Min(TPairs.MostRows, count - i);
-            if (Furthest(queries + i, rows) <= first)
-            {
-                continue;
-            }
-
-            arguments.X = (byte*)(rounded + (i * headDim));
-            arguments.Y = scores + ((long)i * pitch);
-            arguments.Steps = headDim / 2;
-            TPairs.Multiply(rows, registers, &arguments);
         }
     }
 
@@ -125,7 +94,7 @@ internal static unsafe class PairAttention<TElement>
         for (int i = 0, rows; i < count; i += rows)
         {
             rows = Math.Min(TPairs.MostRows, count - i);
-            if (Furthest(queries + i, rows) <= first)
+            if (AttentionQuery.Furthest(queries + i, rows) <= first)
             {
                 continue;
             }
@@ -141,39 +110,6 @@ internal static unsafe class PairAttention<TElement>
         }
     }
 
-    // How far the furthest of these queries sees.
-    private static int Furthest(AttentionQuery* queries, int count)
-    {
-        int limit = 0;
-        for (int i = 0; i < count; i++)
-        {
-            limit = Math.Max(limit, queries[i].Limit);
-        }
-
-        return limit;
-    }
-
-    // [D / 2, keys]: two neighbours of a key to a lane.
-    [SkipLocalsInit]
-    private static void FillKeys(byte** keys, int count, int headDim, uint* panel)
-    {
-        if (typeof(TElement) == typeof(BFloat16Element))
-        {
-            KeyPanel<Float32Element>.Fill(keys, count, headDim / 2, (float*)panel, PanelRows);
-            return;
-        }
-
-        ushort* wide = stackalloc ushort[PanelRows * headDim];
-        byte** rows = stackalloc byte*[PanelRows];
-        for (int i = 0; i < count; i++)
-        {
-            rows[i] = (byte*)(wide + (i * headDim));
-            RowKernels<Vectors512, Vector512<float>>.Convert<TElement, BFloat16Element>(keys[i], rows[i], headDim);
-        }
-
-        KeyPanel<Float32Element>.Fill(rows, count, headDim / 2, (float*)panel, PanelRows);
-    }
-
     // [rows / 2, D]: two neighbouring rows' numbers to a lane; zeros where there is no second.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FillValues(byte** rows, int count, int headDim, uint* panel)
@@ -184,13 +120,16 @@ internal static unsafe class PairAttention<TElement>
             Vector512<uint> both = i + 1 < count ? Vector512<uint>.AllBitsSet : Vector512.Create(0xffffu);
             for (int d = 0; d < headDim; d += PairTileEmitter.Lanes)
             {
-                // A number that bf16 holds is a float whose lower half is zero.
-                Vector512<uint> lower = TElement.Load<Vectors512, Vector512<float>>(first + (d * TElement.Size)).AsUInt32() >>> 16;
-                Vector512<uint> upper = TElement.Load<Vectors512, Vector512<float>>(second + (d * TElement.Size)).AsUInt32();
-                ((lower | upper) & both).Store(panel + d);
+                ((Lower(first, d) | (Lower(second, d) << 16)) & both).Store(panel + d);
             }
         }
     }
+
+    // Sixteen numbers from d on as bf16, each in the lower half of a lane.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Lower(byte* row, int d) => typeof(TElement) == typeof(BFloat16Element)
+        ? Avx512F.ConvertToVector512UInt32(Vector256.Load((ushort*)row + d))
+        : TElement.Load<Vectors512, Vector512<float>>(row + (d * TElement.Size)).AsUInt32() >>> 16;
 
     private static void Round(float* from, int count, ushort* to) =>
         RowKernels<Vectors512, Vector512<float>>.Convert<Float32Element, BFloat16Element>((byte*)from, (byte*)to, count);
