@@ -149,11 +149,32 @@ internal sealed class TileEmitter : TileAssembler
         {
             int at = CodeFormat.Int4Header + line;
             MultiplyBytes(LoadLower, 2 * line);
-            MultiplyBytes(n => _code.vpandd(Weight(n), s_zmm[Mask], WeightAt(n, at, __zmmword_ptr)), (2 * line) + Line);
+            MultiplyBytes(LoadUpper, (2 * line) + Line);
+
+            void LoadUpper(int n)
+            {
+                if (KeepsCodes)
+                {
+                    _code.vpandd(Weight(n), s_zmm[Mask], Codes(n));
+                }
+                else
+                {
+                    _code.vpandd(Weight(n), s_zmm[Mask], WeightAt(n, at, __zmmword_ptr));
+                }
+            }
 
             void LoadLower(int n)
             {
-                _code.vpslld(Weight(n), WeightAt(n, at, __zmmword_ptr), 4);
+                if (KeepsCodes)
+                {
+                    _code.vmovdqu32(Codes(n), WeightAt(n, at, __zmmword_ptr));
+                    _code.vpslld(Weight(n), Codes(n), 4);
+                }
+                else
+                {
+                    _code.vpslld(Weight(n), WeightAt(n, at, __zmmword_ptr), 4);
+                }
+
                 _code.vpandd(Weight(n), Weight(n), s_zmm[Mask]);
             }
         }
@@ -310,6 +331,11 @@ internal sealed class TileEmitter : TileAssembler
     private AssemblerRegisterZMM Product(int row, int n) => s_zmm[(row * _shape.Outputs) + n];
 
     private AssemblerRegisterZMM Sum(int i) => s_zmm[FirstSum + i];
+
+    // Blocks of int4 begin anywhere in a cache line, so that a load of codes is two: where registers are left, each is loaded once for both of its halves.
+    private bool KeepsCodes => FirstSum + Products + (2 * _shape.Outputs) <= Mask;
+
+    private AssemblerRegisterZMM Codes(int n) => s_zmm[FirstSum + Products + _shape.Outputs + n];
 
     private AssemblerRegisterZMM Weight(int n) => s_zmm[FirstSum + Products + n];
 
