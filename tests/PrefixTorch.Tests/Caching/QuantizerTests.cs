@@ -6,6 +6,7 @@ using PrefixTorch.Memory;
 namespace PrefixTorch.Tests.Caching;
 
 /// <summary>Keys and values in 8 bits, against the definition.</summary>
+[Collection(nameof(AloneCollection))]
 public sealed unsafe class QuantizerTests
 {
     [Theory]
@@ -60,7 +61,7 @@ public sealed unsafe class QuantizerTests
             Array.ForEach(segments, segment => segment.Buffer.Release());
         }
 
-        Assert.Equal(before, KvBuffer.LiveCount);
+        Assert.InRange(KvBuffer.LiveCount, 0, before);
     }
 
     // One layer and head, the same numbers as keys and as values; the first row in a segment of its own.
