@@ -1,4 +1,5 @@
 using PrefixTorch.Kernels;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace PrefixTorch.Caching;
@@ -6,6 +7,10 @@ namespace PrefixTorch.Caching;
 /// <summary>Keys and values of a segment as libtorch reads and writes them, whatever they are stored as. What is made belongs to the caller's scope.</summary>
 internal static class KvTensors
 {
+    // Held for good: TorchSharp does not keep a scalar alive while libtorch reads it, and one that nobody holds may be finalized under its hands.
+    private static readonly Scalar s_zero = 0, s_notANumber = double.NaN, s_largest = Int8Rows.Largest, s_rounding = Int8Rows.Rounding;
+    private static readonly Scalar s_smallestScale = Int8Rows.SmallestScale, s_largestNumber = Int8Rows.LargestNumber;
+
     /// <summary>Keys and values of a layer, each <c>[KV, n, D]</c>: views where they are floating-point numbers, fp32 copies where they are 8 bits.</summary>
     public static (Tensor Keys, Tensor Values) Read(KvSegment segment, int layer)
     {
@@ -47,10 +52,10 @@ internal static class KvTensors
     private static void Quantize(Tensor numbers, Tensor codes, Tensor scales)
     {
         Tensor wide = numbers.to(ScalarType.Float32), largest = wide.abs().amax([-1]);
-        Tensor scale = largest / Int8Rows.Largest, shifted = scale * Int8Rows.Rounding;
+        Tensor scale = largest / s_largest, shifted = scale * s_rounding;
         scale = shifted - (shifted - scale);
-        scale = scale.masked_fill(scale.lt(Int8Rows.SmallestScale), 0).masked_fill(largest.le(Int8Rows.LargestNumber).logical_not(), double.NaN);
-        Tensor inverse = scale.reciprocal().masked_fill(scale.gt(0).logical_not(), 0);
+        scale = scale.masked_fill(scale.lt(s_smallestScale), s_zero).masked_fill(largest.le(s_largestNumber).logical_not(), s_notANumber);
+        Tensor inverse = scale.reciprocal().masked_fill(scale.gt(s_zero).logical_not(), s_zero);
         scales.copy_(scale);
         codes.copy_((wide * inverse.unsqueeze(-1)).nan_to_num(0).round());
     }

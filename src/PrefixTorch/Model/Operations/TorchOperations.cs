@@ -16,6 +16,11 @@ namespace PrefixTorch.Model.Operations;
 /// </remarks>
 internal sealed class TorchOperations : IOperations<Tensor>
 {
+    // Held for good: TorchSharp does not keep a scalar alive while libtorch reads it, and one that nobody holds may be finalized under its hands.
+    private static readonly Scalar s_negativeInfinity = double.NegativeInfinity;
+
+    private readonly Scalar _rmsNormEps;
+    private readonly Scalar _rootOfHeadDim;
     private readonly LlamaConfig _config;
     private readonly Device _device;
     private readonly ScalarType _dtype;
@@ -30,6 +35,8 @@ internal sealed class TorchOperations : IOperations<Tensor>
     public TorchOperations(LlamaConfig config, RotaryEmbedding rotary, Device device, DType dtype)
     {
         _config = config;
+        _rmsNormEps = config.RmsNormEps;
+        _rootOfHeadDim = Math.Sqrt(config.HeadDim);
         _rotary = rotary;
         _device = device;
         _dtype = dtype.ToTorch();
@@ -70,7 +77,7 @@ internal sealed class TorchOperations : IOperations<Tensor>
         Tensor wide = x.to(ScalarType.Float32);
 
         // Not square(): TorchSharp gives the native call a number that the garbage collector may take away before it is read.
-        Tensor scale = ((wide * wide).mean([-1], keepdim: true) + _config.RmsNormEps).rsqrt();
+        Tensor scale = ((wide * wide).mean([-1], keepdim: true) + _rmsNormEps).rsqrt();
         return Weight(weight) * (wide * scale).to(_dtype);
     }
 
@@ -150,7 +157,7 @@ internal sealed class TorchOperations : IOperations<Tensor>
         long rows = query.size(1);
 
         // The queries of a group stand in place of more rows, so that a key head is read once for all of them: [KV, G T, D].
-        Tensor grouped = query.to(ScalarType.Float32).reshape(kvHeads, groups * rows, headDim) / Math.Sqrt(headDim);
+        Tensor grouped = query.to(ScalarType.Float32).reshape(kvHeads, groups * rows, headDim) / _rootOfHeadDim;
         Tensor? output = null, logSum = null;
         int position = 0;
         foreach (KvSegment segment in slice.Append.Segments)
@@ -162,7 +169,7 @@ internal sealed class TorchOperations : IOperations<Tensor>
             {
                 // Row t sees keys up to its own position, slice.Start + t.
                 Tensor seen = ones(rows, segment.Length, dtype: ScalarType.Bool, device: _device).tril(slice.Start - position);
-                scores = scores.view(kvHeads, groups, rows, segment.Length).masked_fill(seen.logical_not(), double.NegativeInfinity).view(kvHeads, groups * rows, segment.Length);
+                scores = scores.view(kvHeads, groups, rows, segment.Length).masked_fill(seen.logical_not(), s_negativeInfinity).view(kvHeads, groups * rows, segment.Length);
             }
 
             Tensor lse = scores.logsumexp(-1, keepdim: true);
