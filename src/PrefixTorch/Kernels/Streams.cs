@@ -37,6 +37,10 @@ internal static unsafe class Streams
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static long RowsAhead(long pitch) => Math.Max(1, Distance / (4 * pitch)) * 4 * pitch;
 
+    /// <summary>The first cache line's begin at or behind <paramref name="memory"/>, which has one more line than is needed.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Aligned(byte* memory) => (byte*)(((nint)memory + Line - 1) & -Line);
+
     /// <summary>Asks for one cache line.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* at)

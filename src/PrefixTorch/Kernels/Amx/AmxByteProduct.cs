@@ -29,7 +29,7 @@ internal static unsafe class AmxByteProduct
         byte* memory = stackalloc byte[AmxByteEmitter.WorkspaceBytes + AmxShape.TileBytes + Streams.Line];
         var layout = TileLayout.Of(w.Source, w.Columns);
         TileArguments arguments = new() { WeightPitch = layout.Pitch, XPitch = x.Pitch, Steps = x.Steps };
-        arguments.Workspace = (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
+        arguments.Workspace = Streams.Aligned(memory);
         arguments.Y = (float*)(arguments.Workspace + AmxByteEmitter.WorkspaceBytes);
         var code = AmxCode.Bytes();
         AmxCode.Configure(new(rows, AmxShape.RowBytes, x.Pitch));

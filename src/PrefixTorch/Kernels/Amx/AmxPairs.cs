@@ -17,26 +17,26 @@ internal unsafe struct AmxPairs : IPairs
     {
         byte* workspace = stackalloc byte[(int)AmxProduct.WorkspaceBytes(TileSource.BFloat16, AmxShape.TilesOf(count)) + Streams.Line];
         byte* turned = stackalloc byte[(int)AmxRows.Bytes(count, headDim, TileSource.BFloat16) + Streams.Line];
-        var x = new AmxRows(Aligned(turned), count, headDim, TileSource.BFloat16);
+        var x = new AmxRows(Streams.Aligned(turned), count, headDim, TileSource.BFloat16);
         for (int piece = 0; piece < x.Pieces; piece++)
         {
             x.Fill(piece, (byte*)rounded, headDim * sizeof(ushort));
         }
 
-        bool isWide = typeof(TElement) == typeof(BFloat16Element);
-        ushort* wide = stackalloc ushort[isWide ? 0 : limit * headDim];
+        bool isBFloat16 = typeof(TElement) == typeof(BFloat16Element);
+        ushort* wide = stackalloc ushort[isBFloat16 ? 0 : limit * headDim];
         int done = 0;
         for (KeyValueRun* run = runs; done < limit; run++)
         {
             int some = Math.Min(run->Count, limit - done);
             byte* matrix = run->Keys;
-            if (!isWide)
+            if (!isBFloat16)
             {
                 matrix = (byte*)wide;
                 RowKernels<Vectors512, Vector512<float>>.Convert<TElement, BFloat16Element>(run->Keys, matrix, some * headDim);
             }
 
-            AmxProduct.Run(new TileWeights(TileSource.BFloat16, (nint)matrix, 0, headDim), some, null, 0, some, x, scores + done, pitch, Aligned(workspace));
+            AmxProduct.Run(new TileWeights(TileSource.BFloat16, (nint)matrix, 0, headDim), some, null, 0, some, x, scores + done, pitch, Streams.Aligned(workspace));
             done += some;
         }
     }
@@ -58,6 +58,4 @@ internal unsafe struct AmxPairs : IPairs
     }
 
     public static void End() => AmxCode.Release();
-
-    private static byte* Aligned(byte* memory) => (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
 }

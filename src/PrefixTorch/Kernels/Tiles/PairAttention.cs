@@ -64,7 +64,7 @@ internal static unsafe class PairAttention<TElement>
         }
 
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
-        uint* panel = (uint*)(((nint)memory + Streams.Line - 1) & -Streams.Line);
+        uint* panel = (uint*)Streams.Aligned(memory);
         float* sums = stackalloc float[rows * headDim];
         TPairs.Begin(count);
         for (int row = 0; row < limit; row += PanelRows)

@@ -18,7 +18,7 @@ internal unsafe struct VectorPairs : IPairs
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         TileArguments arguments = new()
         {
-            Weights = (byte*)(((nint)memory + Streams.Line - 1) & -Streams.Line),
+            Weights = Streams.Aligned(memory),
             WeightPitch = PanelRows * sizeof(uint),
             XPitch = (long)headDim * sizeof(ushort),
             YPitch = (long)pitch * sizeof(float),
