@@ -125,6 +125,7 @@ public unsafe class AmxTests
             Steps = Columns / CodeFormat.Int4Block,
             Y = (float*)widened.Data,
             YPitch = Columns * sizeof(ushort),
+            Ahead = (byte*)weights.Tiles.Data,
         };
         AmxCode.Widening()(&arguments);
 
@@ -137,8 +138,9 @@ public unsafe class AmxTests
                 int inGroup = k % CodeFormat.Group, group = k % CodeFormat.Int4Block / CodeFormat.Group;
                 int at = (k / CodeFormat.Int4Block * CodeFormat.Int4Block) + (inGroup / 2 * AmxTileEmitter.Step) + (group * 2) + (inGroup % 2);
                 byte root = arguments.Weights[(n * arguments.WeightPitch) + (k / CodeFormat.Int4Block * CodeFormat.Int4BlockBytes) + group];
-                double expected = weights[n, k], scale = ((float*)weights.Tiles.Scales)[n], actual = BFloat16Element.Load(widened.Data + (((n * Columns) + at) * sizeof(ushort))) * scale;
-                Assert.Equal(expected, actual, (Math.Abs(expected) * 0.0055) + (0.002 * root * root * scale));
+                double expected = weights[n, k], scale = ((float*)weights.Tiles.Scales)[n];
+                double actual = BFloat16Element.Load(widened.Data + (((n * Columns) + at) * sizeof(ushort))) * (double)WideningEmitter.Scale * scale;
+                Assert.Equal(expected, actual, (Math.Abs(expected) * 0.0065) + (((0.017 * root * root) + 0.002) * scale));
                 sum += (actual - expected) * Math.Sign(expected);
                 sizes += Math.Abs(expected);
             }

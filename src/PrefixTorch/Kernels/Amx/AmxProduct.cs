@@ -140,20 +140,30 @@ internal static unsafe class AmxProduct
             {
                 int columns = Math.Min(KBlock, layout.Padded - k);
                 arguments.Weights = (byte*)w.Data + (lowest * layout.Pitch) + layout.Part(k).WeightOffset;
+
+                // What the next outputs read, at the same place.
+                arguments.Ahead = arguments.Weights + (arguments.Rows * layout.Pitch);
                 arguments.Steps = columns / CodeFormat.Int4Block;
                 AmxCode.Widening()(&arguments);
                 Add(widened - ((long)lowest * WidenedPitch), WidenedPitch, false, k, columns / AmxTileEmitter.Step);
             }
         }
 
+        [SkipLocalsInit]
         public void Finish(float* bias, float* y, int yStride)
         {
+            float* scales = stackalloc float[Rows];
             for (int tile = 0; tile < Tiles; tile++)
             {
                 int output = FirstOutput(tile);
+                for (int i = 0; i < rows && w.Scales != 0; i++)
+                {
+                    scales[i] = ((float*)w.Scales)[output + i] * WideningEmitter.Scale;
+                }
+
                 for (int row = 0; row < x.Rows; row += Rows)
                 {
-                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), w.Scales == 0 ? null : (float*)w.Scales + output, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
+                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), w.Scales == 0 ? null : scales, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
         }

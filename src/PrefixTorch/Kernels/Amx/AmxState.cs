@@ -15,11 +15,12 @@ internal static partial class AmxState
     private const nint TileData = 18;
 
     private const int MultipliesBFloat16 = 1 << 22;
+    private const int CountsInFloat16 = 1 << 23;
     private const int HasTiles = 1 << 24;
     private const int MultipliesInt8 = 1 << 25;
-    private const int All = MultipliesBFloat16 | HasTiles | MultipliesInt8;
+    private const int All = MultipliesBFloat16 | CountsInFloat16 | HasTiles | MultipliesInt8;
 
-    /// <summary>Whether the processor has it, for bf16 and for bytes, and the system, which must be Linux, allows it.</summary>
+    /// <summary>Whether the processor has it, for bf16 and for bytes, and arithmetic in fp16, which all that have it do so far, and the system, which must be Linux, allows it.</summary>
     public static bool IsAllowed { get; } = Find();
 
     private static bool Find() =>

@@ -15,6 +15,10 @@ namespace PrefixTorch.Kernels.Amx;
 internal sealed class AmxTileEmitter : TileAssembler
 {
     /// <summary>The tiles of sums; then of the first factor and the second.</summary>
+    /// <remarks>
+    /// As few as can be: where another thread of the core multiplies tiles too, each that is in use slows all (two sums that share a tile of the second factor: 23 ns a product
+    /// with one tile for the first factor, 35 with two; with the core for itself, 7.5 either way).
+    /// </remarks>
     public const int Sums = 0, First = 4, Second = 6;
 
     /// <summary>Columns of k of a step.</summary>
@@ -104,25 +108,27 @@ internal sealed class AmxTileEmitter : TileAssembler
             AskAhead();
         }
 
-        _code.tileloadd(s_tmm[First], __[Weights + WeightPitch]);
-        _code.tileloadd(s_tmm[Second], __[X + rsi]);
-        _code.tdpbf16ps(Sum(0, 0), s_tmm[First], s_tmm[Second]);
+        for (int j = 0; j < _columns; j++)
+        {
+            _code.tileloadd(s_tmm[Second + j], __[(j == 0 ? X : X2) + rsi]);
+        }
+
+        for (int i = 0; i < _rows; i++)
+        {
+            _code.tileloadd(s_tmm[First], __[(i == 0 ? Weights : Weights2) + WeightPitch]);
+            for (int j = 0; j < _columns; j++)
+            {
+                _code.tdpbf16ps(Sum(i, j), s_tmm[First], s_tmm[Second + j]);
+            }
+        }
+
         if (_rows > 1)
         {
-            _code.tileloadd(s_tmm[First + 1], __[Weights2 + WeightPitch]);
-            _code.tdpbf16ps(Sum(1, 0), s_tmm[First + 1], s_tmm[Second]);
             _code.add(Weights2, Step * sizeof(ushort));
         }
 
         if (_columns > 1)
         {
-            _code.tileloadd(s_tmm[Second + 1], __[X2 + rsi]);
-            _code.tdpbf16ps(Sum(0, 1), s_tmm[First], s_tmm[Second + 1]);
-            if (_rows > 1)
-            {
-                _code.tdpbf16ps(Sum(1, 1), s_tmm[First + 1], s_tmm[Second + 1]);
-            }
-
             _code.add(X2, XStep);
         }
 
@@ -168,9 +174,8 @@ internal sealed class AmxTileEmitter : TileAssembler
         _code.tileloadd(s_tmm[First], __[X + XPitch]);
         for (int j = 0; j < _columns; j++)
         {
-            AssemblerRegisterTMM panel = s_tmm[Second + (j % 2)];
-            _code.tileloadd(panel, __[Weights + WeightPitch + (j * AmxShape.RowBytes)]);
-            _code.tdpbf16ps(Sum(0, j), s_tmm[First], panel);
+            _code.tileloadd(s_tmm[Second], __[Weights + WeightPitch + (j * AmxShape.RowBytes)]);
+            _code.tdpbf16ps(Sum(0, j), s_tmm[First], s_tmm[Second]);
         }
 
         _code.add(X, Step * sizeof(ushort));

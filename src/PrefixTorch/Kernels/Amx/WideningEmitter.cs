@@ -7,8 +7,13 @@ namespace PrefixTorch.Kernels.Amx;
 /// <summary>Writes the machine code that widens rows of int4 to bf16, in the order in which the codes come out of their words.</summary>
 /// <remarks>
 /// <para>
-/// A weight is <c>u² × (code − z / 16)</c>, its row's scale left out, cut off after eight bits. What that loses, 1 / (4 ln 2) of the last bit's worth on average over all
-/// fractions, <c>u²</c> has been given before: so the error is as small as that of rounding, which would take two instructions of nine more.
+/// A weight is <c>u² × (code − z / 16)</c> times <c>1 / <see cref="Scale"/></c>, its row's scale left out. It is computed in fp16, thirty-two at a time: a code is moved to where it is part
+/// of a fraction, a float of 16 to 31, and then one multiplication and subtraction is left. Of that, bf16 has the exponent and the upper seven of ten bits of the fraction, in the same
+/// order: a shift by three and an exponent that counts from elsewhere.
+/// </para>
+/// <para>
+/// So a weight is cut off after eight bits. What that loses, 1 / (4 ln 2) of the last bit's worth on average over all fractions, <c>u²</c> has been given before: so the error is
+/// as small as that of rounding.
 /// </para>
 /// <para>
 /// Of a block, step <c>s</c> of 32 has the <c>s</c>th two neighbours of each of the sixteen groups; <see cref="AmxRows"/> lays activations likewise.
@@ -16,13 +21,20 @@ namespace PrefixTorch.Kernels.Amx;
 /// </remarks>
 internal sealed class WideningEmitter : TileAssembler
 {
+    /// <summary>What a row's scale is to be multiplied with, where its widened weights are used: 2⁶, as 255² would be too much for fp16, and 2¹⁶ for the exponents.</summary>
+    public const float Scale = 1 << (6 + 16);
+
     // The truth table of (a and b) or c.
     private const byte AndThenOr = 0xea;
 
     private const int Line = Streams.Line;
 
-    // A code that stands from one of these bits on in the fraction of a float is that float, less a whole number that the exponent says.
-    private static readonly int[] s_bits = [8, 12, 16];
+    // A code's place in the fraction of an fp16 number from 16 on; and what bf16 takes of a number that was shifted by three: an exponent of five bits becomes
+    // one of eight that is 96 more.
+    private const int CodeBit = 6;
+    private const ushort CodeBits = 0xf << CodeBit;
+    private const ushort SignAndFraction = 0x8fff;
+    private const ushort Exponent = 96 << 7;
 
     private WideningEmitter()
     {
@@ -30,53 +42,66 @@ internal sealed class WideningEmitter : TileAssembler
 
     private static AssemblerRegister64 To => rbx;
 
-    private static AssemblerRegister64 Rows => r12;
+    private static AssemblerRegister64 RowTo => r14;
 
     private static AssemblerRegister64 RowCodes => r13;
 
-    private static AssemblerRegister64 RowTo => r14;
+    private static AssemblerRegister64 Rows => r11;
+
+    private static AssemblerRegister64 Blocks => r10;
 
     // Registers of vectors: what is the same for all rows, then what a block has, then what comes and goes.
-    private static AssemblerRegisterZMM UpperHalves => zmm6;
+    private static AssemblerRegisterZMM CodeMask => zmm0;
 
-    private static AssemblerRegisterZMM Root => zmm7;
+    private static AssemblerRegisterZMM Sixteen => zmm1;
 
-    private static AssemblerRegisterZMM Sixteenth => zmm8;
+    private static AssemblerRegisterZMM SignAndFractionMask => zmm2;
 
-    private static AssemblerRegisterZMM GroupScale => zmm9;
+    private static AssemblerRegisterZMM ExponentBits => zmm3;
 
-    private static AssemblerRegisterZMM Words => zmm13;
+    private static AssemblerRegisterZMM GroupBytes => zmm4;
 
-    private static AssemblerRegisterZMM Up => zmm14;
+    private static AssemblerRegisterZMM Root => zmm5;
 
-    private static AssemblerRegisterZMM Down => zmm15;
+    private static AssemblerRegisterZMM Sixteenth => zmm6;
+
+    private static AssemblerRegisterZMM GroupScale => zmm7;
+
+    private static AssemblerRegisterZMM Zero => zmm8;
+
+    private static AssemblerRegisterZMM Words => zmm9;
 
     /// <summary>
     /// Widens <see cref="TileArguments.Rows"/> rows, <see cref="TileArguments.Steps"/> blocks of each, from <see cref="TileArguments.Weights"/> to <see cref="TileArguments.Y"/>.
+    /// As far as <see cref="TileArguments.Ahead"/> is from the first block, memory is asked for what is wanted later.
     /// </summary>
     public static byte[] Emit() => new WideningEmitter().Assemble();
 
     private byte[] Assemble()
     {
-        Label row = _code.CreateLabel(), block = _code.CreateLabel();
+        Label row = _code.CreateLabel(), block = _code.CreateLabel(), groups = _code.CreateLabel();
         Enter();
-        for (int i = 0; i < s_bits.Length; i++)
-        {
-            Broadcast(Mask(i), 0xfu << s_bits[i]);
-            Broadcast(Whole(i), BitConverter.SingleToUInt32Bits(1 << (23 - s_bits[i])));
-        }
-
-        Broadcast(UpperHalves, 0xffff0000);
-        Broadcast(Root, BitConverter.SingleToUInt32Bits((float)Math.Sqrt(1 + (1 / (512 * Math.Log(2))))));
-        Broadcast(Sixteenth, BitConverter.SingleToUInt32Bits(1f / CodeFormat.ZeroParts));
+        Broadcast(CodeMask, CodeBits);
+        Broadcast(Sixteen, BitConverter.HalfToUInt16Bits((Half)16));
+        Broadcast(SignAndFractionMask, SignAndFraction);
+        Broadcast(ExponentBits, Exponent);
+        Broadcast(Root, BitConverter.HalfToUInt16Bits((Half)(Math.Sqrt(1 + (1 / (512 * Math.Log(2)))) / 8)));
+        Broadcast(Sixteenth, BitConverter.HalfToUInt16Bits((Half)(1.0 / CodeFormat.ZeroParts)));
+        _code.vmovdqu32(GroupBytes, __zmmword_ptr[groups]);
+        _code.sub(Ahead, Weights);
         _code.mov(RowCodes, Weights);
         _code.mov(RowTo, Field(nameof(TileArguments.Y), __qword_ptr));
         _code.mov(Rows, Field(nameof(TileArguments.Rows), __qword_ptr));
         _code.Label(ref row);
         _code.mov(Weights, RowCodes);
         _code.mov(To, RowTo);
-        _code.mov(r9, Steps);
+        _code.mov(Blocks, Steps);
         _code.Label(ref block);
+        for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)
+        {
+            _code.prefetcht1(__byte_ptr[Weights + Ahead + line]);
+        }
+
         LoadScales();
         for (int line = 0; line < CodeFormat.Int4Block / 2; line += Line)
         {
@@ -85,68 +110,66 @@ internal sealed class WideningEmitter : TileAssembler
 
         _code.add(Weights, CodeFormat.Int4BlockBytes);
         _code.add(To, CodeFormat.Int4Block * sizeof(ushort));
-        _code.dec(r9);
+        _code.dec(Blocks);
         _code.jnz(block);
         _code.add(RowCodes, WeightPitch);
         _code.add(RowTo, Field(nameof(TileArguments.YPitch), __qword_ptr));
         _code.dec(Rows);
         _code.jnz(row);
         Leave();
+
+        // Byte g of sixteen for both halves of word g, as the lower byte of each; none (128) for the upper one.
+        _code.Label(ref groups);
+        _code.db([.. Enumerable.Range(0, Line).Select(i => (byte)(i % 2 == 0 ? i / 4 : 128))]);
         return ToBytes();
     }
 
-    private void Broadcast(AssemblerRegisterZMM register, uint bits)
+    private void Broadcast(AssemblerRegisterZMM register, ushort bits)
     {
         _code.mov(r9d, bits);
-        _code.vpbroadcastd(register, r9d);
+        _code.vpbroadcastw(register, r9d);
     }
 
-    // A block's scales, and what to subtract from a code times its scale: the zero point, and the float's whole number, times it.
+    // A block's scales, and what to subtract from a code, and 16, times its scale: the zero point, and 16, times it.
     private void LoadScales()
     {
-        AssemblerRegisterZMM zero = Words;
-        _code.vpmovzxbd(GroupScale, __xmmword_ptr[Weights]);
-        _code.vpmovzxbd(zero, __xmmword_ptr[Weights + CodeFormat.Groups]);
-        _code.vcvtdq2ps(GroupScale, GroupScale);
-        _code.vcvtdq2ps(zero, zero);
-        _code.vmulps(GroupScale, GroupScale, Root);
-        _code.vmulps(GroupScale, GroupScale, GroupScale);
-        _code.vmulps(zero, zero, Sixteenth);
-        for (int i = 0; i < s_bits.Length; i++)
+        Load(GroupScale, 0);
+        _code.vmulph(GroupScale, GroupScale, Root);
+        _code.vmulph(GroupScale, GroupScale, GroupScale);
+        Load(Zero, CodeFormat.Groups);
+        _code.vfmadd213ph(Zero, Sixteenth, Sixteen);
+        _code.vmulph(Zero, Zero, GroupScale);
+
+        void Load(AssemblerRegisterZMM register, int at)
         {
-            _code.vaddps(Zero(i), zero, Whole(i));
-            _code.vmulps(Zero(i), Zero(i), GroupScale);
+            _code.vbroadcasti32x4(register, __xmmword_ptr[Weights + at]);
+            _code.vpshufb(register, register, GroupBytes);
+            _code.vcvtuw2ph(register, register);
         }
     }
 
-    // Either half of a word has four codes, which stand where they can be taken as they are, or are moved there.
+    // Either half of a word has four codes.
     private void WidenLine(int from, int to)
     {
         _code.vmovdqu32(Words, __zmmword_ptr[Weights + from]);
-        _code.vpslld(Up, Words, 8);
-        _code.vpsrld(Down, Words, 12);
-        ReadOnlySpan<(AssemblerRegisterZMM Words, int Bit)> lower = [(Up, 0), (Up, 1), (Words, 0), (Words, 1)], upper = [(Words, 2), (Down, 0), (Down, 1), (Down, 2)];
-        for (int i = 0; i < lower.Length; i++)
+        for (int i = 0; i < 4; i++)
         {
-            AssemblerRegisterZMM first = s_zmm[16 + (2 * i)], second = s_zmm[17 + (2 * i)];
-            Widen(first, lower[i].Words, lower[i].Bit);
-            Widen(second, upper[i].Words, upper[i].Bit);
-            _code.vpsrld(first, first, 16);
-            _code.vpternlogd(second, UpperHalves, first, AndThenOr);
-            _code.vmovdqa32(__zmmword_ptr[To + to + (i * Line)], second);
+            AssemblerRegisterZMM weights = s_zmm[16 + (from / Line % 2 * 4) + i];
+            int shift = CodeBit - (4 * i);
+            if (shift > 0)
+            {
+                _code.vpsllw(weights, Words, (byte)shift);
+            }
+            else
+            {
+                _code.vpsrlw(weights, Words, (byte)-shift);
+            }
+
+            _code.vpternlogd(weights, CodeMask, Sixteen, AndThenOr);
+            _code.vfmsub213ph(weights, GroupScale, Zero);
+            _code.vpsraw(weights, weights, 3);
+            _code.vpternlogd(weights, SignAndFractionMask, ExponentBits, AndThenOr);
+            _code.vmovdqa32(__zmmword_ptr[To + to + (i * Line)], weights);
         }
     }
-
-    private void Widen(AssemblerRegisterZMM register, AssemblerRegisterZMM words, int bit)
-    {
-        _code.vmovdqa32(register, words);
-        _code.vpternlogd(register, Mask(bit), Whole(bit), AndThenOr);
-        _code.vfmsub213ps(register, GroupScale, Zero(bit));
-    }
-
-    private static AssemblerRegisterZMM Mask(int bit) => s_zmm[bit];
-
-    private static AssemblerRegisterZMM Whole(int bit) => s_zmm[3 + bit];
-
-    private static AssemblerRegisterZMM Zero(int bit) => s_zmm[10 + bit];
 }
