@@ -40,7 +40,7 @@ public partial class ReadmeTests
     [Fact]
     public void EveryFileItNamesIsThere()
     {
-        foreach (string file in new[] { "weights/README.md", "tools/reference.py", "tools/make-checkpoint.cs", "src/PrefixTorch.Cli", "src/PrefixTorch" })
+        foreach (string file in new[] { "weights/README.md", "tools/reference.py", "tools/bench-transformers.py", "tools/make-checkpoint.cs", "src/PrefixTorch.Cli", "src/PrefixTorch" })
         {
             Assert.Contains(file, Readme, StringComparison.Ordinal);
             Assert.True(Path.Exists(Path.Combine(Repository.Root, file)), file);
