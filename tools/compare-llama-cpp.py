@@ -9,6 +9,7 @@ rounds, not a ratio of medians taken minutes apart.
 """
 import argparse
 import json
+import re
 import shlex
 import statistics
 import subprocess
@@ -41,7 +42,9 @@ def run(command, extra):
     found = {}
     for text in result.stdout.splitlines():
         if text.startswith("{"):
-            for name, value, more_is_better in figures(json.loads(text)):
+            # C++ prints what is no number, of a measure that could not be taken, as JSON has no word for.
+            line = json.loads(re.sub(r"(?<=:)-?(nan|inf)\b", "null", text))
+            for name, value, more_is_better in figures(line):
                 found[name] = (value, more_is_better)
     return found
 
