@@ -60,7 +60,8 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     {
         int limit = AttentionQuery.Furthest(queries, count);
         byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
-        Rows(runs, limit, headDim * TElement.Size, keys, values);
+        Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
+        Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
 
         int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = (limit + panelKeys - 1) / panelKeys * panelKeys;
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, AttentionValues<TVectors, TVector>.Rows)], scores = stackalloc float[count * pitch];
@@ -85,18 +86,15 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    /// <summary>Where each row lies, so that what follows knows nothing of runs.</summary>
-    public static void Rows(KeyValueRun* run, int limit, int pitch, byte** keys, byte** values)
+    /// <summary>Where each key lies, or each value, so that what follows knows nothing of runs.</summary>
+    public static void Rows(KeyValueRun* run, int limit, int pitch, bool areValues, byte** rows)
     {
         for (int done = 0; done < limit; run++)
         {
-            byte* key = run->Keys, value = run->Values;
-            for (int end = Math.Min(limit, done + run->Count); done < end; done++)
+            byte* row = areValues ? run->Values : run->Keys;
+            for (int end = Math.Min(limit, done + run->Count); done < end; done++, row += pitch)
             {
-                keys[done] = key;
-                values[done] = value;
-                key += pitch;
-                value += pitch;
+                rows[done] = row;
             }
         }
     }

@@ -11,8 +11,11 @@ internal unsafe struct AmxPairs : IPairs
 
     public static int MostRows => AmxShape.MostRows;
 
+    // Few tiles: see AmxTileEmitter.Sums.
+    public static int MostRegisters => 2;
+
     [SkipLocalsInit]
-    public static void Scores<TElement>(KeyValueRun* runs, byte** keys, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
+    public static void Scores<TElement>(KeyValueRun* runs, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
         where TElement : struct, IElement
     {
         byte* workspace = stackalloc byte[(int)AmxProduct.WorkspaceBytes(TileSource.BFloat16, AmxShape.TilesOf(count)) + Streams.Line];

@@ -14,6 +14,9 @@ namespace PrefixTorch.Kernels.Tiles;
 internal static unsafe class PairAttention<TElement>
     where TElement : struct, IElement
 {
+    // Columns that are unpacked together.
+    private const int Unpacked = 2 * PairTileEmitter.Lanes;
+
     // Values of a panel.
     private const int PanelRows = PairTileEmitter.MostRegisters * PairTileEmitter.Lanes;
 
@@ -46,12 +49,9 @@ internal static unsafe class PairAttention<TElement>
             Round(queries[i].Values, headDim, rounded + (i * headDim));
         }
 
-        byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
-        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, keys, values);
-
         int pitch = (limit + PanelRows - 1) / PanelRows * PanelRows;
         float* scores = stackalloc float[rows * pitch];
-        TPairs.Scores<TElement>(runs, keys, limit, headDim, queries, rounded, count, scores, pitch);
+        TPairs.Scores<TElement>(runs, limit, headDim, queries, rounded, count, scores, pitch);
 
         ushort* weights = stackalloc ushort[rows * pitch];
         for (int i = 0; i < count; i++)
@@ -63,6 +63,8 @@ internal static unsafe class PairAttention<TElement>
             Round(own, pitch, weights + (i * pitch));
         }
 
+        byte** values = stackalloc byte*[limit];
+        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         uint* panel = (uint*)Streams.Aligned(memory);
         float* sums = stackalloc float[rows * headDim];
@@ -77,7 +79,7 @@ internal static unsafe class PairAttention<TElement>
         TPairs.End();
         for (int i = 0; i < count; i++)
         {
-            new ReadOnlySpan<float>(sums + (i * headDim), headDim).CopyTo(new Span<float>(queries[i].Partial + 2, headDim));
+            Restore(sums + (i * headDim), headDim, queries[i].Partial + 2);
         }
     }
 
@@ -91,6 +93,7 @@ internal static unsafe class PairAttention<TElement>
             YPitch = (long)headDim * sizeof(float),
             Adds = first > 0 ? 1u : 0u,
         };
+        int columns = TPairs.MostRegisters * PairTileEmitter.Lanes;
         for (int i = 0, rows; i < count; i += rows)
         {
             rows = Math.Min(TPairs.MostRows, count - i);
@@ -99,31 +102,62 @@ internal static unsafe class PairAttention<TElement>
                 continue;
             }
 
-            for (int d = 0; d < headDim; d += PanelRows)
+            for (int d = 0; d < headDim; d += columns)
             {
                 arguments.Weights = (byte*)(panel + d);
                 arguments.X = (byte*)(weights + ((long)i * pitch));
                 arguments.Y = sums + ((long)i * headDim) + d;
                 arguments.Steps = pairs;
-                TPairs.Multiply(rows, Math.Min(PairTileEmitter.MostRegisters, (headDim - d) / PairTileEmitter.Lanes), &arguments);
+                TPairs.Multiply(rows, Math.Min(columns, headDim - d) / PairTileEmitter.Lanes, &arguments);
             }
         }
     }
 
-    // [rows / 2, D]: two neighbouring rows' numbers to a lane; zeros where there is no second.
+    // [rows / 2, D]: two neighbouring rows' numbers to a lane; zeros where there is no second. Of 32 columns lanes stand as registers are unpacked: of every eight
+    // the first four, and then the others.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FillValues(byte** rows, int count, int headDim, uint* panel)
     {
         for (int i = 0; i < count; i += 2, panel += headDim)
         {
             byte* first = rows[i], second = rows[Math.Min(i + 1, count - 1)];
-            Vector512<uint> both = i + 1 < count ? Vector512<uint>.AllBitsSet : Vector512.Create(0xffffu);
-            for (int d = 0; d < headDim; d += PairTileEmitter.Lanes)
+            Vector512<ushort> both = i + 1 < count ? Vector512<ushort>.AllBitsSet : Vector512<ushort>.Zero;
+            int d = 0;
+            for (; d + Unpacked <= headDim; d += Unpacked)
             {
-                ((Lower(first, d) | (Lower(second, d) << 16)) & both).Store(panel + d);
+                Vector512<ushort> one = Whole(first, d), other = Whole(second, d) & both;
+                Avx512BW.UnpackLow(one, other).AsUInt32().Store(panel + d);
+                Avx512BW.UnpackHigh(one, other).AsUInt32().Store(panel + d + PairTileEmitter.Lanes);
+            }
+
+            if (d < headDim)
+            {
+                (Lower(first, d) | ((Lower(second, d) << 16) & both.AsUInt32())).Store(panel + d);
             }
         }
     }
+
+    // What came of a panel's columns, in order again.
+    private static void Restore(float* from, int headDim, float* to)
+    {
+        int d = 0;
+        for (; d + Unpacked <= headDim; d += Unpacked)
+        {
+            for (int eight = 0; eight < Unpacked / 8; eight++)
+            {
+                float* lower = from + d + (4 * eight);
+                Vector256.Create(Vector128.Load(lower), Vector128.Load(lower + PairTileEmitter.Lanes)).Store(to + d + (8 * eight));
+            }
+        }
+
+        new ReadOnlySpan<float>(from + d, headDim - d).CopyTo(new Span<float>(to + d, headDim - d));
+    }
+
+    // Thirty-two numbers from d on as bf16.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<ushort> Whole(byte* row, int d) => typeof(TElement) == typeof(BFloat16Element)
+        ? Vector512.Load((ushort*)row + d)
+        : Vector512.Narrow(Lower(row, d), Lower(row, d + PairTileEmitter.Lanes));
 
     // Sixteen numbers from d on as bf16, each in the lower half of a lane.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

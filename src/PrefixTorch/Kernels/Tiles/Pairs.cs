@@ -6,9 +6,11 @@ internal unsafe interface IPairs
     /// <summary>Rows at most that are multiplied at once.</summary>
     static abstract int MostRows { get; }
 
+    /// <summary>How many times sixteen columns at most they meet at once.</summary>
+    static abstract int MostRegisters { get; }
+
     /// <summary>Scores of queries against the first <paramref name="limit"/> keys of some runs; those of one query begin <paramref name="pitch"/> floats after those of the one before.</summary>
     /// <param name="runs">Where keys lie.</param>
-    /// <param name="keys">Where each key lies.</param>
     /// <param name="limit">How far the furthest query sees; scores of what another one does not see are undefined.</param>
     /// <param name="headDim">D.</param>
     /// <param name="queries">The queries.</param>
@@ -16,7 +18,7 @@ internal unsafe interface IPairs
     /// <param name="count">How many.</param>
     /// <param name="scores">Takes the scores.</param>
     /// <param name="pitch">A multiple of sixteen: what stands behind the last score of a query is overwritten up to there.</param>
-    static abstract void Scores<TElement>(KeyValueRun* runs, byte** keys, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
+    static abstract void Scores<TElement>(KeyValueRun* runs, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
         where TElement : struct, IElement;
 
     /// <summary>Gets ready to multiply so many rows by panels of values, until <see cref="End"/>.</summary>

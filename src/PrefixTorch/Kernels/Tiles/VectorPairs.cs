@@ -11,10 +11,14 @@ internal unsafe struct VectorPairs : IPairs
 
     public static int MostRows => PairTileEmitter.MostRows;
 
+    public static int MostRegisters => PairTileEmitter.MostRegisters;
+
     [SkipLocalsInit]
-    public static void Scores<TElement>(KeyValueRun* runs, byte** keys, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
+    public static void Scores<TElement>(KeyValueRun* runs, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
         where TElement : struct, IElement
     {
+        byte** keys = stackalloc byte*[limit];
+        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         TileArguments arguments = new()
         {
