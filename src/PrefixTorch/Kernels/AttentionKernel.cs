@@ -13,6 +13,19 @@ internal unsafe struct KeyValueRun
     public float* KeyScales;
     public float* ValueScales;
     public int Count;
+
+    /// <summary>Where each key lies, or each value, so that what follows knows nothing of runs.</summary>
+    public static void Rows(KeyValueRun* run, int limit, int pitch, bool areValues, byte** rows)
+    {
+        for (int done = 0; done < limit; run++)
+        {
+            byte* row = areValues ? run->Values : run->Keys;
+            for (int end = Math.Min(limit, done + run->Count); done < end; done++, row += pitch)
+            {
+                rows[done] = row;
+            }
+        }
+    }
 }
 
 /// <summary>A query, already scaled by 1/√D, that meets the first <see cref="Limit"/> keys of a block, and where its partial result goes.</summary>
@@ -60,8 +73,8 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     {
         int limit = AttentionQuery.Furthest(queries, count);
         byte** keys = stackalloc byte*[2 * limit], values = keys + limit;
-        Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
-        Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
+        KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
+        KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
 
         int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = (limit + panelKeys - 1) / panelKeys * panelKeys;
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, AttentionValues<TVectors, TVector>.Rows)], scores = stackalloc float[count * pitch];
@@ -83,19 +96,6 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             int rows = Math.Min(AttentionValues<TVectors, TVector>.Rows, limit - row);
             Widen(values + row, rows, headDim, panel);
             AttentionValues<TVectors, TVector>.Run(panel, row, rows, queries, count, headDim, scores + row, pitch);
-        }
-    }
-
-    /// <summary>Where each key lies, or each value, so that what follows knows nothing of runs.</summary>
-    public static void Rows(KeyValueRun* run, int limit, int pitch, bool areValues, byte** rows)
-    {
-        for (int done = 0; done < limit; run++)
-        {
-            byte* row = areValues ? run->Values : run->Keys;
-            for (int end = Math.Min(limit, done + run->Count); done < end; done++, row += pitch)
-            {
-                rows[done] = row;
-            }
         }
     }
 

@@ -152,18 +152,18 @@ internal static unsafe class AmxProduct
         [SkipLocalsInit]
         public void Finish(float* bias, float* y, int yStride)
         {
-            float* scales = stackalloc float[Rows];
+            float* widened = stackalloc float[Rows], scales = w.Scales == 0 ? null : widened;
             for (int tile = 0; tile < Tiles; tile++)
             {
                 int output = FirstOutput(tile);
-                for (int i = 0; i < rows && w.Scales != 0; i++)
+                for (int i = 0; i < rows && scales is not null; i++)
                 {
                     scales[i] = ((float*)w.Scales)[output + i] * WideningEmitter.Scale;
                 }
 
                 for (int row = 0; row < x.Rows; row += Rows)
                 {
-                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), w.Scales == 0 ? null : scales, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
+                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), scales, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
         }

@@ -22,7 +22,10 @@ namespace PrefixTorch.Kernels.Amx;
 internal sealed class WideningEmitter : TileAssembler
 {
     /// <summary>What a row's scale is to be multiplied with, where its widened weights are used: 2⁶, as 255² would be too much for fp16, and 2¹⁶ for the exponents.</summary>
-    public const float Scale = 1 << (6 + 16);
+    public const float Scale = 1 << (SquareBits + 16);
+
+    // u² is so many bits smaller than it should be.
+    private const int SquareBits = 6;
 
     // The truth table of (a and b) or c.
     private const byte AndThenOr = 0xea;
@@ -85,7 +88,7 @@ internal sealed class WideningEmitter : TileAssembler
         Broadcast(Sixteen, BitConverter.HalfToUInt16Bits((Half)16));
         Broadcast(SignAndFractionMask, SignAndFraction);
         Broadcast(ExponentBits, Exponent);
-        Broadcast(Root, BitConverter.HalfToUInt16Bits((Half)(Math.Sqrt(1 + (1 / (512 * Math.Log(2)))) / 8)));
+        Broadcast(Root, BitConverter.HalfToUInt16Bits((Half)Math.Sqrt((1 + (1 / (512 * Math.Log(2)))) / (1 << SquareBits))));
         Broadcast(Sixteenth, BitConverter.HalfToUInt16Bits((Half)(1.0 / CodeFormat.ZeroParts)));
         _code.vmovdqu32(GroupBytes, __zmmword_ptr[groups]);
         _code.sub(Ahead, Weights);
@@ -154,7 +157,7 @@ internal sealed class WideningEmitter : TileAssembler
         _code.vmovdqu32(Words, __zmmword_ptr[Weights + from]);
         for (int i = 0; i < 4; i++)
         {
-            AssemblerRegisterZMM weights = s_zmm[16 + (from / Line % 2 * 4) + i];
+            AssemblerRegisterZMM weights = s_zmm[16 + i];
             int shift = CodeBit - (4 * i);
             if (shift > 0)
             {

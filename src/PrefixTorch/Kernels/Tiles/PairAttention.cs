@@ -64,7 +64,7 @@ internal static unsafe class PairAttention<TElement>
         }
 
         byte** values = stackalloc byte*[limit];
-        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
+        KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         uint* panel = (uint*)Streams.Aligned(memory);
         float* sums = stackalloc float[rows * headDim];

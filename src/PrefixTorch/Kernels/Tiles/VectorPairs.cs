@@ -18,7 +18,7 @@ internal unsafe struct VectorPairs : IPairs
         where TElement : struct, IElement
     {
         byte** keys = stackalloc byte*[limit];
-        AttentionKernel<Vectors512, Vector512<float>, TElement>.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
+        KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
         byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         TileArguments arguments = new()
         {
