@@ -1,5 +1,6 @@
 using BenchmarkDotNet.Attributes;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Panels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using PrefixTorch.Model;
@@ -54,7 +55,7 @@ public unsafe class Products : KernelBenchmark
         }
         else
         {
-            NativeBlock codes = Take(Outputs * WeightMatrix.RowBytesOf(Format, Columns)), scales = Take((long)Outputs * sizeof(float));
+            NativeBlock codes = Take(WeightMatrix.CodeBytes(Format, Outputs, Columns)), scales = Take((long)Outputs * sizeof(float));
             new Random(2).NextBytes(new Span<byte>(codes.Pointer, checked((int)codes.ByteCount)));
             KernelSet.Current.Convert(DType.Float32, Numbers(DType.Float32, Outputs), DType.Float32, scales.Pointer, Outputs);
             _matrix = new WeightMatrix("w", Format, Outputs, Columns, codes.Retain(), codes.Pointer, scales.Retain(), (float*)scales.Pointer);
@@ -83,10 +84,17 @@ public unsafe class Products : KernelBenchmark
         }
 
         var job = new Job { Kernels = Kernels, Matrix = _matrix!, X = (byte*)_x, Y = _y, Rows = Rows, UsesTiles = UsesTiles };
-        if (Format != WeightFormat.Float)
+        if (Format == WeightFormat.Int4)
         {
-            CodedOrder order = Kernels.OrderFor(Format == WeightFormat.Int4);
-            job.Coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, Rows, Columns)), order, Rows, Columns);
+            job.Groups = new GroupRows(_arena.Take(GroupRows.Bytes(Rows, Columns)), Rows, Columns);
+            for (int row = 0; row < Rows; row++)
+            {
+                Kernels.EncodeActivations(DType.Float32, (byte*)(_x + ((long)row * Columns)), job.Groups, row);
+            }
+        }
+        else if (Format == WeightFormat.Int8)
+        {
+            job.Coded = new CodedRows(_arena.Take(CodedRows.Bytes(Kernels.Order, Rows, Columns)), Kernels.Order, Rows, Columns);
             for (int row = 0; row < Rows; row++)
             {
                 Kernels.EncodeActivations(DType.Float32, (byte*)(_x + ((long)row * Columns)), job.Coded, row);
@@ -119,7 +127,14 @@ public unsafe class Products : KernelBenchmark
 
         HostRows rounded = arena.TakeRows(DType.BFloat16, Rows, Columns);
         Kernels.Convert(DType.Float32, x.Data, DType.BFloat16, rounded.Data, (long)Rows * Columns);
-        products.BFloat16(rounded, _linear!, y);
+        if (Format == WeightFormat.Int4)
+        {
+            products.Int4(rounded, _linear!, y);
+        }
+        else
+        {
+            products.BFloat16(rounded, _linear!, y);
+        }
     }
 
     internal override Work WorkOf(string benchmark) =>
@@ -128,7 +143,7 @@ public unsafe class Products : KernelBenchmark
     // As a model chooses.
     private bool UsesAmx => Kernels.HasAmx && (DType == DType.BFloat16 || Format == WeightFormat.Int8 || Rows > Step.FewRows);
 
-    private bool UsesTiles => (Format != WeightFormat.Float || DType == DType.BFloat16) && Kernels.HasTiles(_matrix!.TileSource);
+    private bool UsesTiles => (Format == WeightFormat.Int8 || DType == DType.BFloat16) && Kernels.HasTiles(_matrix!.TileSource);
 
     private struct Job : IBlockJob
     {
@@ -141,12 +156,17 @@ public unsafe class Products : KernelBenchmark
         public int Rows;
         public bool UsesTiles;
         public CodedRows Coded;
+        public GroupRows Groups;
         public Workspaces Workspaces;
 
         public readonly void Run(int block)
         {
             int first = block * OutputsPerBlock, end = Math.Min(Matrix.Rows, first + OutputsPerBlock);
-            if (UsesTiles)
+            if (Groups.Rows > 0)
+            {
+                Matrix.Multiply(Kernels, null, first, end, Groups, Y, Matrix.Rows);
+            }
+            else if (UsesTiles)
             {
                 byte* rows = Coded.Rows > 0 ? Coded.Row(0) : X;
                 long pitch = Coded.Rows > 0 ? Coded.Pitch : (long)Matrix.Columns * sizeof(ushort);

@@ -13,7 +13,7 @@ public sealed record QuantizationConfig(string QuantMethod, int WeightBlockRows 
     public const string OurMethod = "prefixtorch";
 
     /// <summary>Counts changes of how our codes are laid; what was laid otherwise is refused, or made anew where it was made on loading.</summary>
-    public const int OurVersion = 2;
+    public const int OurVersion = 3;
 
     /// <summary>Whether the codes are ours: int8 or int4, as <see cref="Format"/> says.</summary>
     public bool IsOurs => QuantMethod == OurMethod;

@@ -8,7 +8,7 @@ internal static unsafe class CodedActivations<TVectors, TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
 {
-    private const int Lanes = CodeFormat.Groups;
+    private const int Lanes = CodedRows.Lanes;
     private const int Line = Lanes * sizeof(int);
 
     /// <summary>Rounds one row of floats, <c>[columns]</c>, into a row of <paramref name="to"/>.</summary>
@@ -29,9 +29,6 @@ internal static unsafe class CodedActivations<TVectors, TVector>
             byte* coded = block + CodedRows.ValuesAt;
             switch (to.Order)
             {
-                case CodedOrder.Groups:
-                    Groups(values, scales, corrections, coded);
-                    break;
                 case CodedOrder.Bytes:
                     Bytes(values, scales, corrections, (sbyte*)coded);
                     break;
@@ -108,30 +105,19 @@ internal static unsafe class CodedActivations<TVectors, TVector>
         }
     }
 
-    // For int4: lane g has the 32 values of group g.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    [SkipLocalsInit]
-    private static void Groups(float* values, float* scales, int* corrections, byte* to)
+    /// <summary>Rounds the values of a group of int4, which then stand as the codes come out of their words; <paramref name="correction"/> is for its zero point.</summary>
+    /// <returns>Their scale, a 16th of which it is.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Group(float* values, sbyte* to, out float correction)
     {
-        sbyte* rounded = stackalloc sbyte[CodeFormat.Group];
-        for (int group = 0; group < CodeFormat.Groups; group++, values += CodeFormat.Group)
-        {
-            scales[group] = Run(values, CodeFormat.Group, rounded, out TVector sum) / CodeFormat.ZeroParts;
-            corrections[group] = -(int)TVectors.Sum(sum);
+        float scale = Run(values, CodeFormat.Group, to, out TVector sum);
+        correction = -TVectors.Sum(sum);
 
-            // Of eight weights the lower four bits of a word's bytes are 0, 4, 1 and 5, the upper ones 2, 6, 3 and 7.
-            var order = Vector128.Create((byte)0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-            int* words = (int*)to + group;
-            for (int half = 0; half < 2; half++)
-            {
-                Vector128<int> four = Vector128.Shuffle(Vector128.Load((byte*)rounded + half * 16), order).AsInt32();
-                words[0] = four[0];
-                words[Lanes] = four[1];
-                words[2 * Lanes] = four[2];
-                words[3 * Lanes] = four[3];
-                words += 4 * Lanes;
-            }
-        }
+        // Of eight weights the lower four bits of a word's bytes are 0, 4, 1 and 5, the upper ones 2, 6, 3 and 7.
+        var order = Vector128.Create((byte)0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+        Vector128.Shuffle(Vector128.Load((byte*)to), order).Store((byte*)to);
+        Vector128.Shuffle(Vector128.Load((byte*)to + 16), order).Store((byte*)to + 16);
+        return scale / CodeFormat.ZeroParts;
     }
 
     /// <summary>Rounds values that lie side by side, a multiple of a register; <paramref name="sum"/> is the sum of what they become, lane by lane.</summary>

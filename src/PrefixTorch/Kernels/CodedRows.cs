@@ -11,9 +11,6 @@ internal enum CodedOrder
     /// of two signs would be multiplied in more steps: the sign of one goes to the other, and sums of two must be widened.
     /// </summary>
     Words,
-
-    /// <summary>For int4: signed bytes, where the codes stand (<see cref="CodeFormat"/>).</summary>
-    Groups,
 }
 
 /// <summary>
@@ -35,10 +32,13 @@ internal enum CodedOrder
 internal readonly unsafe struct CodedRows(byte* data, CodedOrder order, int rows, int columns)
 {
     /// <summary>Values of a block.</summary>
-    public const int Block = CodeFormat.Int4Block;
+    public const int Block = 512;
+
+    /// <summary>Lanes, of the widest register, with a scale each.</summary>
+    public const int Lanes = 16;
 
     /// <summary>Where in a block its corrections begin, in bytes.</summary>
-    public const int CorrectionsAt = CodeFormat.Groups * sizeof(float);
+    public const int CorrectionsAt = Lanes * sizeof(float);
 
     /// <summary>Where in a block its values begin, in bytes.</summary>
     public const int ValuesAt = 2 * CorrectionsAt;

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using PrefixTorch.Kernels.Panels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
@@ -22,8 +23,8 @@ internal abstract unsafe class KernelSet
     /// <summary>Whether the processor multiplies whole tiles, and this set does.</summary>
     public bool HasAmx => Isa == Isa.Amx && HasTiles(TileSource.BFloat16) && HasTiles(TileSource.Int8);
 
-    /// <summary>How activations stand for products with codes of this kind.</summary>
-    public CodedOrder OrderFor(bool int4) => int4 ? CodedOrder.Groups : HasTiles(TileSource.Int8) ? CodedOrder.Bytes : CodedOrder.Words;
+    /// <summary>How activations stand for products with int8.</summary>
+    public CodedOrder Order => HasTiles(TileSource.Int8) ? CodedOrder.Bytes : CodedOrder.Words;
 
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
@@ -42,11 +43,17 @@ internal abstract unsafe class KernelSet
     /// <inheritdoc cref="CodedActivations{TVectors, TVector}.Encode"/>
     public abstract void EncodeActivations(DType type, byte* x, CodedRows to, int row);
 
-    /// <inheritdoc cref="CodeKernel{TVectors, TVector, TCodes}.Run"/>
-    public abstract void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
+    /// <inheritdoc cref="GroupRows.Fill"/>
+    public abstract void EncodeActivations(DType type, byte* x, GroupRows to, int row);
+
+    /// <inheritdoc cref="Int8Kernel{TVectors, TVector}.Run"/>
+    public abstract void LinearInt8(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
+
+    /// <inheritdoc cref="PanelProduct{TTile}.Run"/>
+    public abstract void LinearInt4(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride);
 
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int4"/>
-    public abstract void WidenInt4(byte* codes, float scale, int columns, DType toType, byte* to);
+    public abstract void WidenInt4(byte* panel, int n, float scale, int columns, DType toType, byte* to);
 
     /// <inheritdoc cref="CodeWidening{TVectors, TVector}.Int8"/>
     public abstract void WidenInt8(sbyte* codes, float scale, int columns, DType toType, byte* to);
@@ -147,27 +154,45 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void LinearCodes(bool int4, byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
+    public override void EncodeActivations(DType type, byte* x, GroupRows to, int row)
     {
-        if (int4)
+        switch (type)
         {
-            CodeKernel<TVectors, TVector, Int4Codes>.Run(codes, scales, bias, first, end, x, y, yStride);
-        }
-        else
-        {
-            CodeKernel<TVectors, TVector, Int8Codes>.Run(codes, scales, bias, first, end, x, y, yStride);
+            case DType.Float32:
+                to.Fill<TVectors, TVector, Float32Element>(row, x);
+                break;
+            case DType.BFloat16:
+                to.Fill<TVectors, TVector, BFloat16Element>(row, x);
+                break;
+            default:
+                throw NoKernel(type);
         }
     }
 
-    public override void WidenInt4(byte* codes, float scale, int columns, DType toType, byte* to)
+    public override void LinearInt8(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
+        Int8Kernel<TVectors, TVector>.Run(codes, scales, bias, first, end, x, y, yStride);
+
+    public override void LinearInt4(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
+    {
+        if (HasTiles(TileSource.Int4))
+        {
+            PanelProduct<ByteTile>.Run(w, bias, first, end, x, y, yStride);
+        }
+        else
+        {
+            PanelProduct<VectorTile<TVectors, TVector>>.Run(w, bias, first, end, x, y, yStride);
+        }
+    }
+
+    public override void WidenInt4(byte* panel, int n, float scale, int columns, DType toType, byte* to)
     {
         switch (toType)
         {
             case DType.Float32:
-                CodeWidening<TVectors, TVector>.Int4<Float32Element>(codes, scale, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<Float32Element>(panel, n, scale, columns, to);
                 break;
             case DType.BFloat16:
-                CodeWidening<TVectors, TVector>.Int4<BFloat16Element>(codes, scale, columns, to);
+                CodeWidening<TVectors, TVector>.Int4<BFloat16Element>(panel, n, scale, columns, to);
                 break;
             default:
                 throw NoKernel(toType);

@@ -22,6 +22,9 @@ internal static unsafe class Streams
     /// </summary>
     public const int AlongRows = 512;
 
+    /// <summary>How far ahead, in bytes, where panels are read, one behind the other.</summary>
+    public const int AlongPanel = 4096;
+
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
     private const long Distance = 8192;
@@ -67,20 +70,18 @@ internal static unsafe class Streams
 
     /// <summary>Asks for the block of codes <paramref name="ahead"/> in all four rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Prefetch<TCodes>(byte* w0, byte* w1, byte* w2, byte* w3, long ahead)
-        where TCodes : struct, ICodes
+    public static void PrefetchBlock(byte* w0, byte* w1, byte* w2, byte* w3, long ahead)
     {
-        Prefetch<TCodes>(w0, ahead);
-        Prefetch<TCodes>(w1, ahead);
-        Prefetch<TCodes>(w2, ahead);
-        Prefetch<TCodes>(w3, ahead);
+        PrefetchBlock(w0, ahead);
+        PrefetchBlock(w1, ahead);
+        PrefetchBlock(w2, ahead);
+        PrefetchBlock(w3, ahead);
     }
 
-    /// <summary>Asks for the block of codes <paramref name="ahead"/>.</summary>
+    /// <summary>Asks for the block of codes <paramref name="ahead"/>: eight lines of int8.</summary>
     /// <remarks>Written out, because a loop costs six instructions a line, which in the kernels of few rows is a fifth of all.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Prefetch<TCodes>(byte* w, long ahead)
-        where TCodes : struct, ICodes
+    public static void PrefetchBlock(byte* w, long ahead)
     {
         if (Sse.IsSupported)
         {
@@ -90,12 +91,17 @@ internal static unsafe class Streams
             Sse.Prefetch1(block + (2 * Line));
             Sse.Prefetch1(block + (3 * Line));
             Sse.Prefetch1(block + (4 * Line));
-            if (TCodes.BlockBytes > 5 * Line)
-            {
-                Sse.Prefetch1(block + (5 * Line));
-                Sse.Prefetch1(block + (6 * Line));
-                Sse.Prefetch1(block + (7 * Line));
-            }
+            Sse.Prefetch1(block + (5 * Line));
+            Sse.Prefetch1(block + (6 * Line));
+            Sse.Prefetch1(block + (7 * Line));
         }
+    }
+
+    /// <summary>Asks for the block <see cref="AlongPanel"/> ahead: its eight lines of int4, and that of their scales.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void PrefetchAlongPanel(byte* block)
+    {
+        PrefetchBlock(block, AlongPanel);
+        Prefetch(block + AlongPanel + (8 * Line));
     }
 }

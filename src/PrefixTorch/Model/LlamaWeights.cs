@@ -68,8 +68,8 @@ internal static unsafe class LlamaWeights
                 continue;
             }
 
-            int columns = (int)weight.Shape[1];
-            yield return weight with { Shape = [weight.Shape[0], WeightMatrix.RowBytesOf(format, columns)] };
+            (long count, long bytes) = WeightMatrix.StoredShape(format, (int)weight.Shape[0], (int)weight.Shape[1]);
+            yield return weight with { Shape = [count, bytes] };
             yield return new(weight.Name + Quantizer.ScaleSuffix, [weight.Shape[0]]);
         }
     }
@@ -115,7 +115,7 @@ internal static unsafe class LlamaWeights
     {
         private readonly List<IDisposable> _made = [];
 
-        // Of codes, whose rows are padded, only the configuration knows the shape.
+        // Of codes, which are padded, only the configuration knows the shape.
         private readonly Lazy<Dictionary<string, long[]>> _shapes = new(() => Expected(config).ToDictionary(weight => weight.Name, weight => weight.Shape));
 
         public Linear Linear(bool hasBias, params string[] names)
@@ -130,7 +130,7 @@ internal static unsafe class LlamaWeights
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             if (config.Quantization is { IsOurs: true } && FormatOf(tensor.DType) is not WeightFormat.Float and WeightFormat format)
             {
-                return Codes(tensor, format, rows, (int)_shapes.Value[name][1]);
+                return Codes(tensor, format, (int)_shapes.Value[name][0], (int)_shapes.Value[name][1]);
             }
 
             DType stored = tensor.DType is DType.Float8E4M3 or DType.Float8E5M2 ? DType.BFloat16 : tensor.DType;

@@ -29,13 +29,13 @@ internal static unsafe class QuantizeKernel
     }
 
     /// <summary>
-    /// Four bits, the groups' scales and zero points; returns the row's scale. <paramref name="codes"/> are cleared by the caller: padding stays zero.
+    /// Four bits, the groups' scales and zero points, as output <paramref name="n"/> of a panel; returns the row's scale. <paramref name="panel"/> is cleared by the caller: padding stays zero.
     /// </summary>
     /// <remarks>
     /// Each group gets the line <c>scale × code + minimum</c> of the smallest squared error: from a few ranges, each improved by the least squares of its own
     /// codes. Scale and zero point are then rounded to bytes, and the codes chosen for what they have become.
     /// </remarks>
-    public static float Int4(ReadOnlySpan<float> row, byte* codes)
+    public static float Int4(ReadOnlySpan<float> row, byte* panel, int n)
     {
         int groups = (row.Length + CodeFormat.Group - 1) / CodeFormat.Group;
         float* weights = stackalloc float[CodeFormat.Group];
@@ -50,15 +50,16 @@ internal static unsafe class QuantizeKernel
         float rowScale = largest / (byte.MaxValue * byte.MaxValue);
         for (int group = 0; group < groups && rowScale > 0; group++)
         {
-            byte* block = codes + group / CodeFormat.Groups * CodeFormat.Int4BlockBytes;
-            int lane = group % CodeFormat.Groups, count = Math.Min(CodeFormat.Group, row.Length - group * CodeFormat.Group);
+            (long scalesAt, long codesAt) = CodeFormat.GroupPlace(group);
+            int count = Math.Min(CodeFormat.Group, row.Length - group * CodeFormat.Group);
             Weights32 values = Group(row, group, weights);
-            (block[lane], block[CodeFormat.Groups + lane]) = BestBytes(values, lines[group], rowScale);
-            float scale = block[lane] * block[lane] * rowScale, zero = block[CodeFormat.Groups + lane] / (float)CodeFormat.ZeroParts;
-            var words = (uint*)(block + CodeFormat.Int4Header);
+            (byte root, byte point) = BestBytes(values, lines[group], rowScale);
+            (panel[scalesAt + n], panel[scalesAt + CodeFormat.Panel + n]) = (root, point);
+            float scale = root * root * rowScale, zero = point / (float)CodeFormat.ZeroParts;
+            var words = (uint*)(panel + codesAt);
             for (int i = 0; i < count && scale > 0; i++)
             {
-                (int word, int shift) = CodeFormat.Int4Place((lane * CodeFormat.Group) + i);
+                (int word, int shift) = CodeFormat.Int4Place(n, i);
                 words[word] |= (uint)Math.Clamp(MathF.Floor(weights[i] / scale + zero + 0.5f), 0, CodeFormat.Int4Largest) << shift;
             }
         }

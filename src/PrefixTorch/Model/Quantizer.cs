@@ -93,19 +93,19 @@ internal static unsafe class Quantizer
             int rows = (int)tensor.Shape[0], columns = (int)tensor.Shape[1];
             bool int8 = format == WeightFormat.Int8;
             total++;
-            long codeBytes = WeightMatrix.RowBytesOf(format, columns);
+            (long count, long bytes) = WeightMatrix.StoredShape(format, rows, columns);
             NativeBlock? scales = null;
-            tensors.Add(new(tensor.Name, int8 ? DType.Int8 : DType.UInt8, [rows, codeBytes], writer =>
+            tensors.Add(new(tensor.Name, int8 ? DType.Int8 : DType.UInt8, [count, bytes], writer =>
             {
                 cancellation.ThrowIfCancellationRequested();
-                NativeBlock codes = NativeBlock.Allocate(rows * codeBytes);
+                NativeBlock codes = NativeBlock.Allocate(count * bytes);
                 try
                 {
                     scales = NativeBlock.Allocate((long)rows * sizeof(float));
                     scratch.Add(scales);
                     System.Runtime.InteropServices.NativeMemory.Clear(codes.Pointer, (nuint)codes.ByteCount);
                     using WeightMatrix source = LlamaWeights.Matrix(checkpoint, config, tensor.Name, null, pool);
-                    var job = new QuantizeJob(source, format, codes.Pointer, codeBytes, (float*)scales.Pointer);
+                    var job = new QuantizeJob(source, format, codes.Pointer, bytes, (float*)scales.Pointer);
                     pool.Run(rows, ref job);
                     writer.Write([new PayloadPiece(codes.Pointer, codes.ByteCount)]);
                 }
@@ -140,7 +140,7 @@ internal static unsafe class Quantizer
         File.Move(temporary, path, overwrite: true);
     }
 
-    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long codeBytes, float* scales) : IBlockJob
+    private readonly struct QuantizeJob(WeightMatrix source, WeightFormat format, byte* codes, long bytes, float* scales) : IBlockJob
     {
         public void Run(int row)
         {
@@ -149,7 +149,9 @@ internal static unsafe class Quantizer
             {
                 source.Widen(KernelSet.Current, row, 1, DType.Float32, (byte*)wide);
                 var weights = new ReadOnlySpan<float>(wide, source.Columns);
-                scales[row] = format == WeightFormat.Int8 ? QuantizeKernel.Int8(weights, (sbyte*)codes + row * codeBytes) : QuantizeKernel.Int4(weights, codes + row * codeBytes);
+                scales[row] = format == WeightFormat.Int8
+                    ? QuantizeKernel.Int8(weights, (sbyte*)codes + (row * bytes))
+                    : QuantizeKernel.Int4(weights, codes + (row / CodeFormat.Panel * bytes), row % CodeFormat.Panel);
             }
 
             System.Buffers.ArrayPool<float>.Shared.Return(rented);

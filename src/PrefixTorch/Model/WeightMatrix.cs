@@ -1,4 +1,5 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Panels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using TorchSharp;
@@ -71,11 +72,11 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>The first element.</summary>
     public byte* Data { get; }
 
-    /// <summary>Bytes of a row's elements or codes.</summary>
-    public long RowBytes => RowBytesOf(Format, Columns, DType);
+    /// <summary>Bytes of a row's elements or codes, where rows lie one behind the other: not of int4.</summary>
+    public long RowBytes => Format == WeightFormat.Int8 ? CodeFormat.Int8Blocks(Columns) * CodeFormat.Int8Block : (long)Columns * DType.Size();
 
     /// <summary>Bytes of the matrix, its scales included: what a product of few rows reads.</summary>
-    public long ByteCount => Rows * (RowBytes + (Format == WeightFormat.Float ? 0 : sizeof(float)));
+    public long ByteCount => Format == WeightFormat.Float ? Rows * RowBytes : CodeBytes(Format, Rows, Columns) + ((long)Rows * sizeof(float));
 
     /// <summary>What a tensor of these weights holds at least: the dtype of floats, bf16 for codes.</summary>
     public DType ComputeDType => Format == WeightFormat.Float ? DType : DType.BFloat16;
@@ -83,13 +84,17 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>A matrix of floats as libtorch sees it, <c>[Rows, Columns]</c> on the CPU, over the same memory. Owned by this object.</summary>
     public torch.Tensor Tensor => _tensor ??= NativeTensor.Over(Data, DType, Rows, Columns).DetachFromDisposeScope();
 
-    /// <summary>Bytes of a row of <paramref name="columns"/> elements or codes.</summary>
-    public static long RowBytesOf(WeightFormat format, int columns, DType dtype = DType.BFloat16) => format switch
+    /// <summary>The shape of the bytes that codes of a matrix are stored as: of int8 rows, of int4 panels.</summary>
+    public static (long Count, long Bytes) StoredShape(WeightFormat format, int rows, int columns) => format == WeightFormat.Int4
+        ? (CodeFormat.Panels(rows), CodeFormat.PanelBytes(columns))
+        : (rows, CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block);
+
+    /// <summary>Bytes of a matrix's codes.</summary>
+    public static long CodeBytes(WeightFormat format, int rows, int columns)
     {
-        WeightFormat.Int8 => CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block,
-        WeightFormat.Int4 => CodeFormat.Int4Blocks(columns) * CodeFormat.Int4BlockBytes,
-        _ => (long)columns * dtype.Size(),
-    };
+        (long count, long bytes) = StoredShape(format, rows, columns);
+        return count * bytes;
+    }
 
     /// <summary><c>y = x Wᵀ + b</c> for few rows of floats, outputs <paramref name="first"/> … <paramref name="end"/> − 1.</summary>
     public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
@@ -99,9 +104,11 @@ internal sealed unsafe class WeightMatrix : IDisposable
     public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace) =>
         kernels.Product(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride, workspace);
 
-    /// <summary>The product by codes, for any number of rows that were encoded for them.</summary>
-    public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
-        kernels.LinearCodes(Format == WeightFormat.Int4, Data, _scales, bias, first, end, x, y, yStride);
+    /// <summary>The product by int8, for any number of rows that were encoded for it.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, CodedRows x, float* y, int yStride) => kernels.LinearInt8(Data, _scales, bias, first, end, x, y, yStride);
+
+    /// <summary>The product by int4, likewise; outputs begin where a panel does.</summary>
+    public void Multiply(KernelSet kernels, float* bias, int first, int end, GroupRows x, float* y, int yStride) => kernels.LinearInt4(Tiles, bias, first, end, x, y, yStride);
 
     /// <summary>What tiles read here.</summary>
     public TileSource TileSource => Format switch
@@ -119,17 +126,16 @@ internal sealed unsafe class WeightMatrix : IDisposable
     {
         for (int row = first; row < first + count; row++, to += (long)Columns * toType.Size())
         {
-            byte* from = Data + row * RowBytes;
             switch (Format)
             {
                 case WeightFormat.Int4:
-                    kernels.WidenInt4(from, _scales[row], Columns, toType, to);
+                    kernels.WidenInt4(Data + (row / CodeFormat.Panel * CodeFormat.PanelBytes(Columns)), row % CodeFormat.Panel, _scales[row], Columns, toType, to);
                     break;
                 case WeightFormat.Int8:
-                    kernels.WidenInt8((sbyte*)from, _scales[row], Columns, toType, to);
+                    kernels.WidenInt8((sbyte*)Data + (row * RowBytes), _scales[row], Columns, toType, to);
                     break;
                 default:
-                    kernels.Convert(DType, from, toType, to, Columns);
+                    kernels.Convert(DType, Data + (row * RowBytes), toType, to, Columns);
                     break;
             }
         }

@@ -208,8 +208,8 @@ public class LlamaConfigTests
     [InlineData("""{"quantization_config": {"quant_method": "gptq", "bits": 4}}""", "gptq")]
     [InlineData("""{"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}}""", "pack-quantized")]
     [InlineData("""{"quantization_config": {"bits": 4}}""", "quant_method")]
-    [InlineData("""{"quantization_config": {"quant_method": "prefixtorch", "format": "int4"}}""", "int4 codes are of version 1, and version 2 is read. Quantize")]
-    [InlineData("""{"quantization_config": {"quant_method": "prefixtorch", "format": "int8", "version": 3}}""", "int8 codes are of version 3, and version 2")]
+    [InlineData("""{"quantization_config": {"quant_method": "prefixtorch", "format": "int4"}}""", "int4 codes are of version 1, and version 3 is read. Quantize")]
+    [InlineData("""{"quantization_config": {"quant_method": "prefixtorch", "format": "int8", "version": 4}}""", "int8 codes are of version 4, and version 3")]
     [InlineData("""{"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 128]}}""", "weight_block_size")]
     public void WhatIsNotUnderstoodIsRefusedByName(string change, string named) => Refuses(change, named);
 

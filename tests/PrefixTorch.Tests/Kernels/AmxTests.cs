@@ -114,32 +114,32 @@ public unsafe class AmxTests
     public void Int4IsWidenedToEightBitsWithoutBias()
     {
         SkipUnlessAmx();
-        const int Rows = 20, Columns = 1536;
-        using var weights = new TileOperand(TileSource.Int4, Rows, Columns, seed: 8);
-        using var widened = new Memory(Rows * Columns * sizeof(ushort));
+        const int Outputs = 48, Columns = 1536;
+        const long Pitch = (Columns * CodeFormat.Panel * sizeof(ushort)) + 64;
+        using var weights = new TileOperand(TileSource.Int4, Outputs, Columns, seed: 8);
+        using var widened = new Memory(Outputs / CodeFormat.Panel * Pitch);
         var arguments = new TileArguments
         {
             Weights = (byte*)weights.Tiles.Data,
-            WeightPitch = TileLayout.Of(TileSource.Int4, Columns).Pitch,
-            Rows = Rows,
-            Steps = Columns / CodeFormat.Int4Block,
+            WeightPitch = CodeFormat.PanelBytes(Columns),
+            Rows = Outputs / CodeFormat.Panel,
+            Steps = CodeFormat.Int4Blocks(Columns),
             Y = (float*)widened.Data,
-            YPitch = Columns * sizeof(ushort),
+            YPitch = Pitch,
             Ahead = (byte*)weights.Tiles.Data,
         };
         AmxCode.Widening()(&arguments);
 
         double sum = 0, sizes = 0;
-        for (int n = 0; n < Rows; n++)
+        for (int n = 0; n < Outputs; n++)
         {
             for (int k = 0; k < Columns; k++)
             {
-                // Of a block each step has two neighbours of every group.
-                int inGroup = k % CodeFormat.Group, group = k % CodeFormat.Int4Block / CodeFormat.Group;
-                int at = (k / CodeFormat.Int4Block * CodeFormat.Int4Block) + (inGroup / 2 * AmxTileEmitter.Step) + (group * 2) + (inGroup % 2);
-                byte root = arguments.Weights[(n * arguments.WeightPitch) + (k / CodeFormat.Int4Block * CodeFormat.Int4BlockBytes) + group];
+                // Two neighbours in k of every output of the panel, then the next two.
+                long at = (n / CodeFormat.Panel * Pitch) + (((k / 2 * CodeFormat.Panel) + (n % CodeFormat.Panel)) * sizeof(uint)) + (k % 2 * sizeof(ushort));
+                byte root = arguments.Weights[(n / CodeFormat.Panel * arguments.WeightPitch) + CodeFormat.GroupPlace(k / CodeFormat.Group).Scales + (n % CodeFormat.Panel)];
                 double expected = weights[n, k], scale = ((float*)weights.Tiles.Scales)[n];
-                double actual = BFloat16Element.Load(widened.Data + (((n * Columns) + at) * sizeof(ushort))) * (double)WideningEmitter.Scale * scale;
+                double actual = BFloat16Element.Load(widened.Data + at) * (double)WideningEmitter.Scale * scale;
                 Assert.Equal(expected, actual, (Math.Abs(expected) * 0.006) + (((0.016 * root * root) + 0.002) * scale));
                 sum += (actual - expected) * Math.Sign(expected);
                 sizes += Math.Abs(expected);
@@ -183,8 +183,8 @@ public unsafe class AmxTests
                 Assert.Equal(y.AsSpan(first * outputs, some * outputs).ToArray(), Multiply(weights, outputs, x, columns, bias.Floats, 0, outputs, first, some));
             }
 
-            // Some of the outputs: these are right, whichever are computed with them.
-            int from = outputs / 3, to = Math.Min(outputs, from + 21);
+            // Some of the outputs: these are right, whichever are computed with them. Those of int4 begin where a panel does.
+            int from = source == TileSource.Int4 ? outputs / 3 / CodeFormat.Panel * CodeFormat.Panel : outputs / 3, to = Math.Min(outputs, from + 21);
             float[] part = Multiply(weights, outputs, x, columns, bias.Floats, from, to, 0, rows);
             Assert.All(Enumerable.Range(0, rows * (to - from)), i =>
             {
@@ -203,17 +203,42 @@ public unsafe class AmxTests
     private static float[] Multiply(TileWeights weights, int all, TileRows x, int columns, float* bias, int firstOutput, int end, int firstRow, int rows)
     {
         var y = new float[rows * all];
-        using var memory = new Memory(AmxRows.Bytes(rows, columns, weights.Source));
-        var packed = new AmxRows(memory.Data, rows, columns, weights.Source);
+        if (weights.Source == TileSource.Int4)
+        {
+            return MultiplyPanels(weights, all, x, columns, bias, firstOutput, end, firstRow, rows);
+        }
+
+        using var memory = new Memory(AmxRows.Bytes(rows, columns));
+        var packed = new AmxRows(memory.Data, rows, columns);
         for (int piece = 0; piece < packed.Pieces; piece++)
         {
             packed.Fill(piece, x.Data + (firstRow * x.Pitch), x.Pitch);
         }
 
-        using var workspace = new Memory(AmxProduct.WorkspaceBytes(weights.Source, packed.Tiles));
+        using var workspace = new Memory(AmxProduct.WorkspaceBytes(packed.Tiles));
         fixed (float* to = y)
         {
             AmxProduct.Run(weights, all, bias, firstOutput, end, packed, to, all, workspace.Data);
+        }
+
+        return y;
+    }
+
+    private static float[] MultiplyPanels(TileWeights weights, int all, TileRows x, int columns, float* bias, int firstOutput, int end, int firstRow, int rows)
+    {
+        var y = new float[rows * all];
+        using var memory = new Memory(PaddedRows.Bytes(rows, columns));
+        new Span<byte>(memory.Data, (int)PaddedRows.Bytes(rows, columns)).Fill(0xff);
+        var padded = new PaddedRows(memory.Data, rows, columns);
+        for (int row = 0; row < rows; row++)
+        {
+            padded.Fill(row, x.Data + ((firstRow + row) * x.Pitch));
+        }
+
+        using var workspace = new Memory(AmxPanelProduct.WorkspaceBytes(padded.Tiles));
+        fixed (float* to = y)
+        {
+            AmxPanelProduct.Run(weights, bias, firstOutput, end, padded, to, all, workspace.Data);
         }
 
         return y;

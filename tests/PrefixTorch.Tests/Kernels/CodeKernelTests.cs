@@ -1,4 +1,5 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Panels;
 using PrefixTorch.Memory;
 using PrefixTorch.Model;
 
@@ -32,7 +33,7 @@ public unsafe class CodeKernelTests
             float[]? bias = rows % 2 == 0 ? Quantized.Random(outputs, seed: 3) : null;
             fixed (float* to = y, b = bias)
             {
-                kernels.LinearCodes(int4, weights.Codes, weights.Scales, b, 0, outputs, x.Coded, to, outputs);
+                x.Multiply(kernels, weights, b, 0, outputs, to, outputs);
             }
 
             float[] wide = weights.Widen(kernels);
@@ -43,7 +44,7 @@ public unsafe class CodeKernelTests
                     double expected = bias?[n] ?? 0, size = Math.Abs(expected);
                     for (int k = 0; k < columns; k++)
                     {
-                        double product = wide[n * columns + k] * CodedActivationTests.Value(x.Coded, r, k);
+                        double product = wide[n * columns + k] * x[r, k];
                         expected += product;
                         size += Math.Abs(product);
                     }
@@ -65,12 +66,12 @@ public unsafe class CodeKernelTests
         float[] all = new float[Rows * Outputs], one = new float[Outputs];
         fixed (float* a = all, o = one)
         {
-            kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, Outputs, together.Coded, a, Outputs);
+            together.Multiply(kernels, weights, null, 0, Outputs, a, Outputs);
             for (int r = 0; r < Rows; r++)
             {
                 using var alone = new Activations(kernels, together.Floats.AsSpan(r * Columns, Columns).ToArray(), 1, Columns, int4);
-                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 12, alone.Coded, o, Outputs);
-                kernels.LinearCodes(int4, weights.Codes, weights.Scales, null, 12, Outputs, alone.Coded, o, Outputs);
+                alone.Multiply(kernels, weights, null, 0, 16, o, Outputs);
+                alone.Multiply(kernels, weights, null, 16, Outputs, o, Outputs);
                 Assert.Equal(all.AsSpan(r * Outputs, Outputs).ToArray(), one);
             }
         }
@@ -97,22 +98,20 @@ public unsafe class CodeKernelTests
         }
     }
 
-    [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public void ActivationsOfAnotherOrderAreRefused(bool int4)
+    [Fact]
+    public void ActivationsOfAnotherOrderAreRefused()
     {
-        using var weights = new Quantized(4, 64, int4, seed: 7);
+        using var weights = new Quantized(4, 64, int4: false, seed: 7);
         var x = new CodedRows(null, CodedOrder.Bytes, 1, 64);
         var y = new float[4];
         string message = Assert.Throws<ArgumentException>(() =>
         {
             fixed (float* to = y)
             {
-                KernelSet.For(Isa.Portable).LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 4, x, to, 4);
+                KernelSet.For(Isa.Portable).LinearInt8(weights.Codes, weights.Scales, null, 0, 4, x, to, 4);
             }
         }).Message;
-        Assert.Contains($"stand as Bytes and the codes meet {(int4 ? "Groups" : "Words")}", message, StringComparison.Ordinal);
+        Assert.Contains("stand as Bytes and int8 meets Words", message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -146,7 +145,7 @@ public unsafe class CodeKernelTests
             var y = new float[3];
             fixed (float* to = y)
             {
-                KernelSet.Current.LinearCodes(int4, weights.Codes, weights.Scales, null, 0, 3, x.Coded, to, 3);
+                x.Multiply(KernelSet.Current, weights, null, 0, 3, to, 3);
             }
 
             Assert.Equal(new float[3], y);
@@ -157,6 +156,9 @@ public unsafe class CodeKernelTests
     private sealed class Activations : IDisposable
     {
         private readonly NativeBlock _block;
+        private readonly CodedRows _coded;
+        private readonly GroupRows _groups;
+        private readonly bool _int4;
 
         public Activations(KernelSet kernels, int rows, int columns, bool int4, int seed)
             : this(kernels, Quantized.Random(rows * columns, seed), rows, columns, int4)
@@ -166,21 +168,42 @@ public unsafe class CodeKernelTests
         public Activations(KernelSet kernels, float[] values, int rows, int columns, bool int4)
         {
             Floats = values;
-            CodedOrder order = int4 ? CodedOrder.Groups : CodedOrder.Words;
-            _block = NativeBlock.Allocate(CodedRows.Bytes(order, rows, columns));
-            Coded = new CodedRows(_block.Pointer, order, rows, columns);
+            _int4 = int4;
+            _block = NativeBlock.Allocate(int4 ? GroupRows.Bytes(rows, columns) : CodedRows.Bytes(CodedOrder.Words, rows, columns));
+            _coded = new CodedRows(_block.Pointer, CodedOrder.Words, rows, columns);
+            _groups = new GroupRows(_block.Pointer, rows, columns);
             fixed (float* x = values)
             {
                 for (int row = 0; row < rows; row++)
                 {
-                    kernels.EncodeActivations(DType.Float32, (byte*)(x + row * columns), Coded, row);
+                    if (int4)
+                    {
+                        kernels.EncodeActivations(DType.Float32, (byte*)(x + row * columns), _groups, row);
+                    }
+                    else
+                    {
+                        kernels.EncodeActivations(DType.Float32, (byte*)(x + row * columns), _coded, row);
+                    }
                 }
             }
         }
 
         public float[] Floats { get; }
 
-        public CodedRows Coded { get; }
+        /// <summary>What an element means.</summary>
+        public double this[int row, int column] => _int4 ? GroupRowsTests.Value(_groups, row, column) : CodedActivationTests.Value(_coded, row, column);
+
+        public void Multiply(KernelSet kernels, Quantized weights, float* bias, int first, int end, float* y, int yStride)
+        {
+            if (_int4)
+            {
+                kernels.LinearInt4(weights.Tiles, bias, first, end, _groups, y, yStride);
+            }
+            else
+            {
+                kernels.LinearInt8(weights.Codes, weights.Scales, bias, first, end, _coded, y, yStride);
+            }
+        }
 
         public void Dispose() => _block.Release();
     }

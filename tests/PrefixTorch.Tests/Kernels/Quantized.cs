@@ -1,4 +1,5 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 using PrefixTorch.Model;
 
@@ -22,14 +23,16 @@ internal sealed unsafe class Quantized : IDisposable
     {
         Original = weights;
         (_rows, _columns, _format) = (rows, columns, int4 ? WeightFormat.Int4 : WeightFormat.Int8);
-        long codeBytes = WeightMatrix.RowBytesOf(_format, columns);
-        _codes = NativeBlock.Allocate(rows * codeBytes);
+        (long count, long bytes) = WeightMatrix.StoredShape(_format, rows, columns);
+        _codes = NativeBlock.Allocate(count * bytes);
         _scales = NativeBlock.Allocate((long)rows * sizeof(float));
         new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
         for (int row = 0; row < rows; row++)
         {
             ReadOnlySpan<float> values = weights.AsSpan(row * columns, columns);
-            Scales[row] = int4 ? QuantizeKernel.Int4(values, Codes + row * codeBytes) : QuantizeKernel.Int8(values, (sbyte*)Codes + row * codeBytes);
+            Scales[row] = int4
+                ? QuantizeKernel.Int4(values, Codes + (row / CodeFormat.Panel * bytes), row % CodeFormat.Panel)
+                : QuantizeKernel.Int8(values, (sbyte*)Codes + (row * bytes));
         }
     }
 
@@ -38,6 +41,9 @@ internal sealed unsafe class Quantized : IDisposable
     public byte* Codes => _codes.Pointer;
 
     public float* Scales => (float*)_scales.Pointer;
+
+    /// <summary>As products read it.</summary>
+    public TileWeights Tiles => new(_format == WeightFormat.Int4 ? TileSource.Int4 : TileSource.Int8, (nint)Codes, (nint)Scales, _columns);
 
     public float[] Widen(KernelSet kernels)
     {

@@ -18,10 +18,10 @@ internal sealed unsafe class TileOperand : IDisposable
     {
         var random = new Random(seed);
         WeightFormat format = source == TileSource.Int8 ? WeightFormat.Int8 : WeightFormat.Int4;
-        long pitch = WeightMatrix.RowBytesOf(format, columns);
+        (long count, long pitch) = WeightMatrix.StoredShape(format, outputs, columns);
         _columns = columns;
         _values = new double[outputs * columns];
-        _codes = NativeBlock.Allocate(outputs * pitch);
+        _codes = NativeBlock.Allocate(count * pitch);
         _scales = NativeBlock.Allocate((long)outputs * sizeof(float));
         new Span<byte>(_codes.Pointer, (int)_codes.ByteCount).Clear();
         if (source == TileSource.BFloat16)
@@ -32,29 +32,29 @@ internal sealed unsafe class TileOperand : IDisposable
 
         for (int n = 0; n < outputs && _floats is null; n++)
         {
-            byte* row = _codes.Pointer + n * pitch;
             float scale = ((float*)_scales.Pointer)[n] = 0.25f + random.NextSingle();
             for (int k = 0; k < columns; k++)
             {
                 if (source == TileSource.Int8)
                 {
                     var code = (sbyte)random.Next(-127, 128);
-                    ((sbyte*)row)[k] = code;
+                    ((sbyte*)_codes.Pointer)[(n * pitch) + k] = code;
                     _values[n * columns + k] = code * (double)scale;
                 }
                 else
                 {
-                    byte* block = row + k / CodeFormat.Int4Block * CodeFormat.Int4BlockBytes;
-                    int code = random.Next(16), group = k % CodeFormat.Int4Block / CodeFormat.Group;
+                    byte* panel = _codes.Pointer + (n / CodeFormat.Panel * pitch);
+                    (long scales, long codes) = CodeFormat.GroupPlace(k / CodeFormat.Group);
+                    int code = random.Next(16), lane = n % CodeFormat.Panel;
                     if (k % CodeFormat.Group == 0)
                     {
-                        block[group] = (byte)random.Next(256);
-                        block[CodeFormat.Groups + group] = (byte)random.Next(256);
+                        panel[scales + lane] = (byte)random.Next(256);
+                        panel[scales + CodeFormat.Panel + lane] = (byte)random.Next(256);
                     }
 
-                    (int word, int shift) = CodeFormat.Int4Place(k % CodeFormat.Int4Block);
-                    ((uint*)(block + CodeFormat.Int4Header))[word] |= (uint)code << shift;
-                    _values[n * columns + k] = (code - block[CodeFormat.Groups + group] / 16.0) * block[group] * block[group] * scale;
+                    (int word, int shift) = CodeFormat.Int4Place(lane, k % CodeFormat.Group);
+                    ((uint*)(panel + codes))[word] |= (uint)code << shift;
+                    _values[n * columns + k] = (code - panel[scales + CodeFormat.Panel + lane] / 16.0) * panel[scales + lane] * panel[scales + lane] * scale;
                 }
             }
         }
@@ -88,7 +88,7 @@ internal sealed unsafe class TileRows : IDisposable
         _source = source;
         _columns = columns;
         _floats = new Numbers(rows * columns, DType.BFloat16, seed);
-        CodedOrder order = source == TileSource.Int4 ? CodedOrder.Groups : CodedOrder.Bytes;
+        const CodedOrder order = CodedOrder.Bytes;
         _coded = NativeBlock.Allocate(CodedRows.Bytes(order, rows, columns));
         _rows = new CodedRows(_coded.Pointer, order, rows, columns);
         for (int row = 0; row < rows && IsCoded; row++)

@@ -18,9 +18,9 @@ internal unsafe struct AmxPairs : IPairs
     public static void Scores<TElement>(KeyValueRun* runs, int limit, int headDim, AttentionQuery* queries, ushort* rounded, int count, float* scores, int pitch)
         where TElement : struct, IElement
     {
-        byte* workspace = stackalloc byte[(int)AmxProduct.WorkspaceBytes(TileSource.BFloat16, AmxShape.TilesOf(count)) + Streams.Line];
-        byte* turned = stackalloc byte[(int)AmxRows.Bytes(count, headDim, TileSource.BFloat16) + Streams.Line];
-        var x = new AmxRows(Streams.Aligned(turned), count, headDim, TileSource.BFloat16);
+        byte* workspace = stackalloc byte[(int)AmxProduct.WorkspaceBytes(AmxShape.TilesOf(count)) + Streams.Line];
+        byte* turned = stackalloc byte[(int)AmxRows.Bytes(count, headDim) + Streams.Line];
+        var x = new AmxRows(Streams.Aligned(turned), count, headDim);
         for (int piece = 0; piece < x.Pieces; piece++)
         {
             x.Fill(piece, (byte*)rounded, headDim * sizeof(ushort));

@@ -3,10 +3,9 @@ using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
-/// <summary><c>y = x Wᵀ + b</c> for any number of rows of bf16, by tiles of sixteen outputs and up to sixteen rows; weights are bf16 or int4.</summary>
+/// <summary><c>y = x Wᵀ + b</c> for any number of rows of bf16, by tiles of sixteen outputs and up to sixteen rows.</summary>
 /// <remarks>
 /// <para>Weights are read as they are stored: sixteen rows of them are a tile, so that the sums come out with outputs as rows, and are turned at the end.</para>
-/// <para>Int4 is widened to bf16 first, once for all rows.</para>
 /// <para>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</para>
 /// </remarks>
 internal static unsafe class AmxProduct
@@ -19,11 +18,8 @@ internal static unsafe class AmxProduct
 
     private const int Rows = AmxShape.MostRows;
 
-    // From row to row of widened weights: no power of two, of which the first level holds few.
-    private const int WidenedPitch = (KBlock * sizeof(ushort)) + AmxShape.RowBytes;
-
-    /// <summary>Memory that one thread needs meanwhile: the sums of its outputs, and their weights where these are widened.</summary>
-    public static long WorkspaceBytes(TileSource source, int tiles) => SumBytes(tiles) + (source == TileSource.Int4 ? OutputsAtOnce * WidenedPitch : 0);
+    /// <summary>Memory that one thread needs meanwhile: the sums of its outputs.</summary>
+    public static long WorkspaceBytes(int tiles) => ((long)OutputsAtOnce / Rows * (tiles + 1) * AmxShape.TileBytes) + AmxShape.RowBytes;
 
     /// <summary>
     /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row, of a matrix of <paramref name="outputs"/>;
@@ -43,22 +39,12 @@ internal static unsafe class AmxProduct
         for (int n = first; n < end; n += OutputsAtOnce)
         {
             var group = new Group(w, n, Math.Min(OutputsAtOnce, end - n), rows, x, workspace);
-            if (w.Source == TileSource.Int4)
-            {
-                group.SumWidened();
-            }
-            else
-            {
-                group.Sum();
-            }
-
+            group.Sum();
             group.Finish(bias, y, yStride);
         }
 
         AmxCode.Release();
     }
-
-    private static long SumBytes(int tiles) => ((long)OutputsAtOnce / Rows * (tiles + 1) * AmxShape.TileBytes) + AmxShape.RowBytes;
 
     // A single row. The sixteen rows of weights of a tile are not neighbours but the next ones of as many long streams, where there are some to each: the processor's own
     // prefetching begins anew with every stream.
@@ -130,40 +116,14 @@ internal static unsafe class AmxProduct
             }
         }
 
-        public void SumWidened()
-        {
-            var layout = TileLayout.Of(w.Source, w.Columns);
-            byte* widened = sums + SumBytes(x.Tiles);
-            int lowest = FirstOutput(0);
-            TileArguments arguments = new() { WeightPitch = layout.Pitch, Rows = Math.Max(rows, count), Y = (float*)widened, YPitch = WidenedPitch };
-            for (int k = 0; k < layout.Padded; k += KBlock)
-            {
-                int columns = Math.Min(KBlock, layout.Padded - k);
-                arguments.Weights = (byte*)w.Data + (lowest * layout.Pitch) + layout.Part(k).WeightOffset;
-
-                // What the next outputs read, at the same place.
-                arguments.Ahead = arguments.Weights + (arguments.Rows * layout.Pitch);
-                arguments.Steps = columns / CodeFormat.Int4Block;
-                AmxCode.Widening()(&arguments);
-                Add(widened - ((long)lowest * WidenedPitch), WidenedPitch, false, k, columns / AmxTileEmitter.Step);
-            }
-        }
-
-        [SkipLocalsInit]
         public void Finish(float* bias, float* y, int yStride)
         {
-            float* widened = stackalloc float[Rows], scales = w.Scales == 0 ? null : widened;
             for (int tile = 0; tile < Tiles; tile++)
             {
                 int output = FirstOutput(tile);
-                for (int i = 0; i < rows && scales is not null; i++)
-                {
-                    scales[i] = ((float*)w.Scales)[output + i] * WideningEmitter.Scale;
-                }
-
                 for (int row = 0; row < x.Rows; row += Rows)
                 {
-                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), scales, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
+                    AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), null, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
         }

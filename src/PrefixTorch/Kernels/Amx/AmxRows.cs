@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
 
@@ -8,20 +7,18 @@ namespace PrefixTorch.Kernels.Amx;
 /// where they are fewer; of these <c>[K / 2, rows]</c> pairs of neighbours in k, K filled up to whole steps.
 /// </summary>
 /// <remarks>
-/// <para>For weights of int4 K is filled up to whole blocks, a tile's rows always to sixteen, and the pairs of a block stand as <see cref="WideningEmitter"/> leaves them.</para>
 /// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much.</para>
 /// </remarks>
 /// <param name="data">The memory.</param>
 /// <param name="rows">Rows.</param>
 /// <param name="columns">Columns of k.</param>
-/// <param name="source">What the weights are: bf16 or int4.</param>
-internal readonly unsafe struct AmxRows(byte* data, int rows, int columns, TileSource source)
+internal readonly unsafe struct AmxRows(byte* data, int rows, int columns)
 {
     // A whole register is written where fewer rows stand.
     private const int Slack = AmxShape.RowBytes;
 
-    // Columns of k that are turned at a time: a block of int4.
-    private const int Piece = CodeFormat.Int4Block;
+    // Columns of k that are turned at a time.
+    private const int Piece = 512;
 
     /// <summary>Rows.</summary>
     public int Rows => rows;
@@ -30,10 +27,10 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns, TileS
     public int Columns => columns;
 
     /// <summary>Columns, filled up.</summary>
-    public int Padded => PaddedOf(columns, source);
+    public int Padded => PaddedOf(columns);
 
     /// <summary>Rows of a tile.</summary>
-    public int Width => WidthOf(rows, source);
+    public int Width => Math.Min(rows, AmxShape.MostRows);
 
     /// <summary>Tiles of rows.</summary>
     public int Tiles => AmxShape.TilesOf(rows);
@@ -51,7 +48,7 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns, TileS
     private int PiecesOfTile => Width < AmxShape.MostRows ? 1 : (Padded + Piece - 1) / Piece;
 
     /// <summary>Memory for so many rows.</summary>
-    public static long Bytes(int rows, int columns, TileSource source) => ((long)AmxShape.TilesOf(rows) * WidthOf(rows, source) * PaddedOf(columns, source) * sizeof(ushort)) + Slack;
+    public static long Bytes(int rows, int columns) => ((long)AmxShape.TilesOf(rows) * Math.Min(rows, AmxShape.MostRows) * PaddedOf(columns) * sizeof(ushort)) + Slack;
 
     /// <summary>A tile from column <paramref name="k"/> on, which is a multiple of two.</summary>
     public byte* At(int tile, int k) => data + (tile * TilePitch) + (k / 2 * Pitch);
@@ -82,22 +79,9 @@ internal readonly unsafe struct AmxRows(byte* data, int rows, int columns, TileS
                 pitch = AmxShape.RowBytes;
             }
 
-            if (source == TileSource.Int4)
-            {
-                Square.Turn(square, pitch, some, At(tile, first) + ((k - first) / CodeFormat.Group * Pitch), CodeFormat.Groups * Pitch, Square.Size);
-            }
-            else
-            {
-                Square.Turn(square, pitch, some, At(tile, k), Pitch, Square.Size);
-            }
+            Square.Turn(square, pitch, some, At(tile, k), Pitch, Square.Size);
         }
     }
 
-    private static int WidthOf(int rows, TileSource source) => source == TileSource.Int4 ? AmxShape.MostRows : Math.Min(rows, AmxShape.MostRows);
-
-    private static int PaddedOf(int columns, TileSource source)
-    {
-        int whole = source == TileSource.Int4 ? CodeFormat.Int4Block : AmxTileEmitter.Step;
-        return (columns + whole - 1) / whole * whole;
-    }
+    private static int PaddedOf(int columns) => (columns + AmxTileEmitter.Step - 1) / AmxTileEmitter.Step * AmxTileEmitter.Step;
 }

@@ -4,25 +4,27 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace PrefixTorch.Kernels.Amx;
 
-/// <summary>Writes the machine code that widens rows of int4 to bf16, in the order in which the codes come out of their words.</summary>
+/// <summary>Writes the machine code that widens panels of int4 to bf16, as the second factor of a product by tiles: of each group sixteen registers, of two neighbours in k of every output.</summary>
 /// <remarks>
 /// <para>
-/// A weight is <c>u² × (code − z / 16)</c> times <c>1 / <see cref="Scale"/></c>, its row's scale left out. It is computed in fp16, thirty-two at a time: a code is moved to where it is part
+/// A weight is <c>u² × (code − z / 16)</c> times <c>1 / <see cref="Scale"/></c>, its output's scale left out. It is computed in fp16, thirty-two at a time: a code is moved to where it is part
 /// of a fraction, a float of 16 to 31, and then one multiplication and subtraction is left. Of that, bf16 has the exponent and the upper seven of ten bits of the fraction, in the same
 /// order: a shift by three and an exponent that counts from elsewhere.
 /// </para>
 /// <para>
-/// So a weight is cut off after eight bits. What that loses, 1 / (4 ln 2) of the last bit's worth on average over all fractions, <c>u²</c> has been given before: so the error is
-/// as small as that of rounding.
-/// </para>
-/// <para>
-/// Of a block, step <c>s</c> of 32 has the <c>s</c>th two neighbours of each of the sixteen groups; <see cref="AmxRows"/> lays activations likewise.
+/// So a weight is cut off after eight bits: of eight places between two numbers of bf16 it goes to the lower one. What that loses, 3.5 of eight on average, of numbers that are 1 / ln 2 times a
+/// power of two on average, <see cref="Scale"/> gives back: so the error is as small as that of rounding.
 /// </para>
 /// </remarks>
 internal sealed class WideningEmitter : TileAssembler
 {
-    /// <summary>What a row's scale is to be multiplied with, where its widened weights are used: 2⁶, as 255² would be too much for fp16, and 2¹⁶ for the exponents.</summary>
-    public const float Scale = 1 << (SquareBits + 16);
+    /// <summary>
+    /// What an output's scale is to be multiplied with, where its widened weights are used: 2⁶, as 255² would be too much for fp16, 2¹⁶ for the exponents, and what weights lose on average by being cut off.
+    /// </summary>
+    public static float Scale { get; } = (float)((1 << (SquareBits + 16)) * (1 + (3.5 / 8 / 128 * Math.Log(2))));
+
+    /// <summary>Bytes of a widened block.</summary>
+    public const int BlockBytes = CodeFormat.Panel * CodeFormat.Int4Block * sizeof(ushort);
 
     // u² is so many bits smaller than it should be.
     private const int SquareBits = 6;
@@ -75,7 +77,7 @@ internal sealed class WideningEmitter : TileAssembler
     private static AssemblerRegisterZMM Words => zmm9;
 
     /// <summary>
-    /// Widens <see cref="TileArguments.Rows"/> rows, <see cref="TileArguments.Steps"/> blocks of each, from <see cref="TileArguments.Weights"/> to <see cref="TileArguments.Y"/>.
+    /// Widens <see cref="TileArguments.Rows"/> panels, <see cref="TileArguments.Steps"/> blocks of each, from <see cref="TileArguments.Weights"/> to <see cref="TileArguments.Y"/>.
     /// As far as <see cref="TileArguments.Ahead"/> is from the first block, memory is asked for what is wanted later.
     /// </summary>
     public static byte[] Emit() => new WideningEmitter().Assemble();
@@ -88,7 +90,7 @@ internal sealed class WideningEmitter : TileAssembler
         Broadcast(Sixteen, BitConverter.HalfToUInt16Bits((Half)16));
         Broadcast(SignAndFractionMask, SignAndFraction);
         Broadcast(ExponentBits, Exponent);
-        Broadcast(Root, BitConverter.HalfToUInt16Bits((Half)Math.Sqrt((1 + (1 / (512 * Math.Log(2)))) / (1 << SquareBits))));
+        Broadcast(Root, BitConverter.HalfToUInt16Bits((Half)Math.Sqrt(1.0 / (1 << SquareBits))));
         Broadcast(Sixteenth, BitConverter.HalfToUInt16Bits((Half)(1.0 / CodeFormat.ZeroParts)));
         _code.vmovdqu32(GroupBytes, __zmmword_ptr[groups]);
         _code.sub(Ahead, Weights);
@@ -105,14 +107,17 @@ internal sealed class WideningEmitter : TileAssembler
             _code.prefetcht1(__byte_ptr[Weights + Ahead + line]);
         }
 
-        LoadScales();
-        for (int line = 0; line < CodeFormat.Int4Block / 2; line += Line)
+        for (int group = 0; group < 2; group++)
         {
-            WidenLine(CodeFormat.Int4Header + line, line * 4);
+            LoadScales(group * CodeFormat.GroupHeader);
+            for (int line = group * CodeFormat.GroupCodes; line < (group + 1) * CodeFormat.GroupCodes; line += Line)
+            {
+                WidenLine(CodeFormat.Int4Header + line, line * 4);
+            }
         }
 
         _code.add(Weights, CodeFormat.Int4BlockBytes);
-        _code.add(To, CodeFormat.Int4Block * sizeof(ushort));
+        _code.add(To, BlockBytes);
         _code.dec(Blocks);
         _code.jnz(block);
         _code.add(RowCodes, WeightPitch);
@@ -121,7 +126,7 @@ internal sealed class WideningEmitter : TileAssembler
         _code.jnz(row);
         Leave();
 
-        // Byte g of sixteen for both halves of word g, as the lower byte of each; none (128) for the upper one.
+        // Byte n of sixteen for both halves of word n, as the lower byte of each; none (128) for the upper one.
         _code.Label(ref groups);
         _code.db([.. Enumerable.Range(0, Line).Select(i => (byte)(i % 2 == 0 ? i / 4 : 128))]);
         return ToBytes();
@@ -133,13 +138,13 @@ internal sealed class WideningEmitter : TileAssembler
         _code.vpbroadcastw(register, r9d);
     }
 
-    // A block's scales, and what to subtract from a code, and 16, times its scale: the zero point, and 16, times it.
-    private void LoadScales()
+    // A group's scales, and what to subtract from a code, and 16, times its scale: the zero point, and 16, times it.
+    private void LoadScales(int header)
     {
-        Load(GroupScale, 0);
+        Load(GroupScale, header);
         _code.vmulph(GroupScale, GroupScale, Root);
         _code.vmulph(GroupScale, GroupScale, GroupScale);
-        Load(Zero, CodeFormat.Groups);
+        Load(Zero, header + CodeFormat.Panel);
         _code.vfmadd213ph(Zero, Sixteenth, Sixteen);
         _code.vmulph(Zero, Zero, GroupScale);
 

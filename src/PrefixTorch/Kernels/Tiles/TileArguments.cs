@@ -18,6 +18,12 @@ internal unsafe struct TileArguments
     /// <summary>Bytes from one row of activations to the next.</summary>
     public long XPitch;
 
+    /// <summary>Of codes in panels: the first row's scale, in its first group.</summary>
+    public byte* XScales;
+
+    /// <summary>Bytes from a group's scales to its corrections.</summary>
+    public long XScaleBytes;
+
     /// <summary>Whole steps; see <see cref="TileLayout"/>.</summary>
     public long Steps;
 

@@ -1,3 +1,5 @@
+using PrefixTorch.Kernels.Panels;
+
 namespace PrefixTorch.Kernels.Tiles;
 
 /// <summary>The tiles' code, made when first needed and kept.</summary>
@@ -7,6 +9,7 @@ internal static unsafe class TileCode
     private static readonly Lock s_lock = new();
     private static readonly nint[] s_codes = new nint[3 * (TileShape.MostRows + 1) * (TileShape.MostOutputs + 1) * (TileShape.MostOutputs + 1)];
     private static readonly nint[] s_pairCodes = new nint[(PairTileEmitter.MostRows + 1) * (PairTileEmitter.MostRegisters + 1)];
+    private static readonly nint[] s_panels = new nint[PanelEmitter.MostRows + 1];
     private static readonly bool s_multipliesFloats = Cpu.HasBFloat16Arithmetic && CanMake(TileSource.BFloat16);
     private static readonly bool s_multipliesBytes = Cpu.HasByteArithmetic && CanMake(TileSource.Int8);
 
@@ -20,6 +23,9 @@ internal static unsafe class TileCode
     /// <summary>The code of a tile of pairs; see <see cref="PairTileEmitter.Emit"/>.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> GetPairs(int rows, int registers) => Get(
         ref s_pairCodes[(rows * (PairTileEmitter.MostRegisters + 1)) + registers], (rows, registers), static key => PairTileEmitter.Emit(key.rows, key.registers));
+
+    /// <summary>The code of some rows and a panel; see <see cref="PanelEmitter.Emit"/>.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> GetPanel(int rows) => Get(ref s_panels[rows], rows, static key => PanelEmitter.Emit(key));
 
     private static int Index(TileShape shape, int rowsAhead)
     {

@@ -14,7 +14,7 @@ namespace PrefixTorch.Kernels.Tiles;
 /// </para>
 /// <para>
 /// Codes and activations of a block (<see cref="CodedRows"/>) are multiplied and added up in integers, exactly; then each lane meets its scales. The
-/// instruction takes unsigned weights: int8's are made so by adding 128, int4's are the upper four bits of a byte, which is 16 times the code.
+/// instruction takes unsigned weights: they are made so by adding 128.
 /// An element has a second register then, for its sum over blocks; keeping those in memory instead took a fifth of the time.
 /// </para>
 /// </remarks>
@@ -23,7 +23,6 @@ internal sealed class TileEmitter : TileAssembler
     private const int Line = Streams.Line;
     private const int Mask = 30;
     private const int Last = 31;
-    private const uint UpperHalves = 0xf0f0f0f0;
     private const uint SignBits = 0x80808080;
 
     private readonly TileShape _shape;
@@ -54,17 +53,13 @@ internal sealed class TileEmitter : TileAssembler
             Clear(Sum(i));
         }
 
-        switch (_shape.Source)
+        if (_shape.Source == TileSource.BFloat16)
         {
-            case TileSource.BFloat16:
-                Floats();
-                break;
-            case TileSource.Int8:
-                Int8();
-                break;
-            default:
-                Int4();
-                break;
+            Floats();
+        }
+        else
+        {
+            Int8();
         }
 
         Finish();
@@ -99,7 +94,8 @@ internal sealed class TileEmitter : TileAssembler
     private void Int8()
     {
         Label block = _code.CreateLabel(), step = _code.CreateLabel();
-        LoadMask(SignBits);
+        _code.mov(r13d, SignBits);
+        _code.vpbroadcastd(s_zmm[Mask], r13d);
         _code.Label(ref block);
         for (int row = 0; row < _shape.Rows; row++)
         {
@@ -127,78 +123,9 @@ internal sealed class TileEmitter : TileAssembler
         _code.add(Values, CodeFormat.Int8Block);
         _code.dec(BlockSteps);
         _code.jnz(step);
-        AddBlock(hasScales: false);
+        AddBlock();
         _code.test(Steps, Steps);
         _code.jnz(block);
-    }
-
-    // Four bits: 16 × code times activation, less zero point times the lane's sum of activations; then the lane's scale.
-    private void Int4()
-    {
-        Label block = _code.CreateLabel();
-        LoadMask(UpperHalves);
-        _code.Label(ref block);
-        AskAhead(CodeFormat.Int4BlockBytes);
-        for (int i = 0; i < Products; i++)
-        {
-            Clear(s_zmm[i]);
-        }
-
-        _code.lea(Values, __[X + CodedRows.ValuesAt]);
-        for (int line = 0; line < CodeFormat.Int4Block / 2; line += Line)
-        {
-            int at = CodeFormat.Int4Header + line;
-            MultiplyBytes(LoadLower, 2 * line);
-            MultiplyBytes(LoadUpper, (2 * line) + Line);
-
-            void LoadUpper(int n)
-            {
-                if (KeepsCodes)
-                {
-                    _code.vpandd(Weight(n), s_zmm[Mask], Codes(n));
-                }
-                else
-                {
-                    _code.vpandd(Weight(n), s_zmm[Mask], WeightAt(n, at, __zmmword_ptr));
-                }
-            }
-
-            void LoadLower(int n)
-            {
-                if (KeepsCodes)
-                {
-                    _code.vmovdqu32(Codes(n), WeightAt(n, at, __zmmword_ptr));
-                    _code.vpslld(Weight(n), Codes(n), 4);
-                }
-                else
-                {
-                    _code.vpslld(Weight(n), WeightAt(n, at, __zmmword_ptr), 4);
-                }
-
-                _code.vpandd(Weight(n), Weight(n), s_zmm[Mask]);
-            }
-        }
-
-        Multiply(
-            n => _code.vpmovzxbd(Weight(n), WeightAt(n, CodeFormat.Groups, __xmmword_ptr)),
-            row => _code.vmovdqa32(s_zmm[Last], ActivationAt(X, row, CodedRows.CorrectionsAt)), _code.vpdpwssd);
-        for (int n = 0; n < _shape.Outputs; n++)
-        {
-            _code.vpmovzxbd(Weight(n), WeightAt(n, 0, __xmmword_ptr));
-            _code.vcvtdq2ps(Weight(n), Weight(n));
-            _code.vmulps(Weight(n), Weight(n), Weight(n));
-        }
-
-        AddBlock(hasScales: true);
-        _code.add(Weights, CodeFormat.Int4BlockBytes);
-        _code.dec(Steps);
-        _code.jnz(block);
-    }
-
-    private void LoadMask(uint bits)
-    {
-        _code.mov(r13d, bits);
-        _code.vpbroadcastd(s_zmm[Mask], r13d);
     }
 
     // Into the second level: asking for the first was far slower than not asking at all, as it has few places for lines on their way.
@@ -239,22 +166,16 @@ internal sealed class TileEmitter : TileAssembler
     private void MultiplyBytes(Action<int> loadWeights, int values) =>
         Multiply(loadWeights, row => _code.vmovdqa32(s_zmm[Last], ActivationAt(Values, row, values)), _code.vpdpbusd);
 
-    // A block's products as floats, times the activations' scales and the weights' groups', to the blocks before.
-    private void AddBlock(bool hasScales)
+    // A block's products as floats, times the activations' scales, to the blocks before.
+    private void AddBlock()
     {
         for (int row = 0; row < _shape.Rows; row++)
         {
             _code.vmovaps(s_zmm[Last], ActivationAt(X, row, 0));
             for (int n = 0; n < _shape.Outputs; n++)
             {
-                AssemblerRegisterZMM product = Product(row, n);
-                _code.vcvtdq2ps(product, product);
-                if (hasScales)
-                {
-                    _code.vmulps(product, product, s_zmm[Last]);
-                }
-
-                _code.vfmadd231ps(Sum((row * _shape.Outputs) + n), product, hasScales ? Weight(n) : s_zmm[Last]);
+                _code.vcvtdq2ps(Product(row, n), Product(row, n));
+                _code.vfmadd231ps(Sum((row * _shape.Outputs) + n), Product(row, n), s_zmm[Last]);
             }
         }
 
@@ -331,11 +252,6 @@ internal sealed class TileEmitter : TileAssembler
     private AssemblerRegisterZMM Product(int row, int n) => s_zmm[(row * _shape.Outputs) + n];
 
     private AssemblerRegisterZMM Sum(int i) => s_zmm[FirstSum + i];
-
-    // Blocks of int4 begin anywhere in a cache line, so that a load of codes is two: where registers are left, each is loaded once for both of its halves.
-    private bool KeepsCodes => FirstSum + Products + (2 * _shape.Outputs) <= Mask;
-
-    private AssemblerRegisterZMM Codes(int n) => s_zmm[FirstSum + Products + _shape.Outputs + n];
 
     private AssemblerRegisterZMM Weight(int n) => s_zmm[FirstSum + Products + n];
 

@@ -24,8 +24,7 @@ internal readonly unsafe record struct TileLayout(int StepElements, int StepByte
     {
         // Rows of bf16 end where they end.
         TileSource.BFloat16 => new(32, 64, 1, sizeof(ushort), columns),
-        TileSource.Int8 => new(CodeFormat.Int8Block, CodeFormat.Int8Block, CodedRows.Block, CodedRows.BlockBytes, CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block),
-        _ => new(CodeFormat.Int4Block, CodeFormat.Int4BlockBytes, CodedRows.Block, CodedRows.BlockBytes, CodeFormat.Int4Blocks(columns) * CodeFormat.Int4Block),
+        _ => new(CodeFormat.Int8Block, CodeFormat.Int8Block, CodedRows.Block, CodedRows.BlockBytes, CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block),
     };
 
     /// <summary>The K block that begins at weight <paramref name="k"/>.</summary>

@@ -9,6 +9,6 @@ internal enum TileSource
     /// <summary>Signed bytes in order, which meet activations as <see cref="CodedRows"/> lays them.</summary>
     Int8,
 
-    /// <summary>Four-bit codes as <see cref="CodeFormat"/> lays them; likewise.</summary>
+    /// <summary>Four-bit codes in panels, which are read otherwise: see <see cref="Panels.PanelProduct{TTile}"/>.</summary>
     Int4,
 }

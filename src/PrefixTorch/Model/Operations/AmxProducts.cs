@@ -1,6 +1,5 @@
 using PrefixTorch.Kernels;
 using PrefixTorch.Kernels.Amx;
-using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Model.Operations;
@@ -10,14 +9,13 @@ namespace PrefixTorch.Model.Operations;
 /// <param name="pool">The threads; not owned.</param>
 internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
 {
-    /// <summary>bf16, or int4 widened to it, by rows of bf16.</summary>
+    /// <summary>bf16 by bf16.</summary>
     public void BFloat16(HostRows x, Linear linear, HostRows y)
     {
-        TileSource source = linear.Parts[0].TileSource;
-        var rows = new AmxRows(arena.Take(AmxRows.Bytes(x.Rows, x.Columns, source)), x.Rows, x.Columns, source);
+        var rows = new AmxRows(arena.Take(AmxRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
         var pack = new PackJob(x, rows);
         Run(rows.Pieces, ref pack);
-        var job = new AmxJob(rows, Workspaces.Take(arena, pool.Threads, AmxProduct.WorkspaceBytes(source, rows.Tiles)), linear, y);
+        var job = new AmxJob(rows, Workspaces.Take(arena, pool.Threads, AmxProduct.WorkspaceBytes(rows.Tiles)), linear, y);
         pool.Run(job.Blocks, ref job);
     }
 
@@ -28,6 +26,16 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
         var pack = new PackBytesJob(x, rows);
         Run(rows.Pieces, ref pack);
         var job = new AmxByteJob(rows, linear, y);
+        pool.Run(job.Blocks, ref job);
+    }
+
+    /// <summary>int4, widened to bf16, by many rows of bf16.</summary>
+    public void Int4(HostRows x, Linear linear, HostRows y)
+    {
+        var rows = new PaddedRows(arena.Take(PaddedRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var pad = new PadJob(x, rows);
+        Run(x.Rows, ref pad);
+        var job = new AmxPanelJob(rows, Workspaces.Take(arena, pool.Threads, AmxPanelProduct.WorkspaceBytes(rows.Tiles)), linear, y);
         pool.Run(job.Blocks, ref job);
     }
 
@@ -62,6 +70,27 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
             float* bias = linear.Bias is Vector b ? b.Data + first : null;
             byte* workspace = workspaces.Enter(out int index);
             AmxProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns, workspace);
+            workspaces.Leave(index);
+        }
+    }
+
+    /// <summary>A row of bf16.</summary>
+    private readonly struct PadJob(HostRows x, PaddedRows to) : IBlockJob
+    {
+        public void Run(int row) => to.Fill(row, x.Row(row));
+    }
+
+    /// <summary>Blocks of outputs of int4 by AMX, over all parts of a product.</summary>
+    private readonly struct AmxPanelJob(PaddedRows x, Workspaces workspaces, Linear linear, HostRows y) : IBlockJob
+    {
+        public int Blocks => linear.BlocksOf(AmxPanelProduct.OutputsAtOnce);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxPanelProduct.OutputsAtOnce);
+            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            byte* workspace = workspaces.Enter(out int index);
+            AmxPanelProduct.Run(part.Tiles, bias, start, end, x, y.Floats + first, y.Columns, workspace);
             workspaces.Leave(index);
         }
     }

@@ -1,5 +1,6 @@
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Panels;
 using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
@@ -61,13 +62,27 @@ internal sealed unsafe partial class HostOperations
         }
     }
 
-    /// <summary>Blocks of outputs, over all parts of a product of codes.</summary>
+    /// <summary>Blocks of outputs of int4, over all parts of a product.</summary>
+    private readonly struct PanelJob(KernelSet kernels, GroupRows x, Linear linear, HostRows y) : IBlockJob
+    {
+        private readonly int _outputsPerBlock = PanelProduct<ByteTile>.OutputsPerBlock(x.Rows, x.Columns);
+
+        public int Blocks => linear.BlocksOf(_outputsPerBlock);
+
+        public void Run(int block)
+        {
+            (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
+            part.Multiply(kernels, linear.Bias is Vector b ? b.Data + first : null, start, end, x, y.Floats + first, y.Columns);
+        }
+    }
+
+    /// <summary>Blocks of outputs of int8, over all parts of a product.</summary>
     private readonly struct CodeJob(KernelSet kernels, CodedRows x, Linear linear, HostRows y) : IBlockJob
     {
         private const int BytesPerBlock = 1 << 16;
 
         // Many rows want whole groups.
-        private readonly int _outputsPerBlock = (int)Math.Max(x.Rows < CodeShape.FewestTogether ? 4 : CodeShape.Group, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
+        private readonly int _outputsPerBlock = (int)Math.Max(x.Rows < Int8Shape.FewestTogether ? 4 : Int8Shape.Group, BytesPerBlock / linear.Parts[0].RowBytes / 4 * 4);
 
         public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
@@ -94,6 +109,11 @@ internal sealed unsafe partial class HostOperations
     }
 
     private readonly struct EncodeJob(KernelSet kernels, HostRows x, CodedRows to) : IBlockJob
+    {
+        public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);
+    }
+
+    private readonly struct EncodeGroupsJob(KernelSet kernels, HostRows x, GroupRows to) : IBlockJob
     {
         public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);
     }

@@ -105,9 +105,13 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
         HostRows y = _arena.TakeRows(DType.Float32, x.Rows, linear.OutFeatures);
         using var scratch = new ArenaScope(_arena);
         WeightFormat format = linear.Parts[0].Format;
-        if (format != WeightFormat.Float)
+        if (format == WeightFormat.Int8)
         {
-            ProductOfCodes(x, format, linear, y);
+            ProductOfInt8(x, linear, y);
+        }
+        else if (format == WeightFormat.Int4)
+        {
+            ProductOfInt4(x, linear, y);
         }
         else if (_rowDType == DType.BFloat16 && _kernels.HasAmx)
         {

@@ -1,4 +1,6 @@
 using PrefixTorch.Kernels;
+using PrefixTorch.Kernels.Panels;
+using PrefixTorch.Kernels.Tiles;
 using PrefixTorch.Memory;
 
 namespace PrefixTorch.Model.Operations;
@@ -20,33 +22,40 @@ internal sealed unsafe partial class HostOperations
     }
 
     // Rows are encoded once for all parts of a product, which are quantized alike.
-    private void ProductOfCodes(HostRows x, WeightFormat format, Linear linear, HostRows y)
+    private void ProductOfInt8(HostRows x, Linear linear, HostRows y)
     {
-        var amx = new AmxProducts(_arena, _pool);
-        if (_kernels.HasAmx && format == WeightFormat.Int8)
+        if (_kernels.HasAmx)
         {
-            amx.Int8(x, linear, y);
+            new AmxProducts(_arena, _pool).Int8(x, linear, y);
             return;
         }
 
-        // Where more than a few tokens are read: codes are widened once for all rows, which stay as they are.
-        if (_kernels.HasAmx && !_step!.IsFew && x.Rows == _step.Rows && x.DType == DType.BFloat16)
-        {
-            amx.BFloat16(x, linear, y);
-            return;
-        }
-
-        CodedOrder order = _kernels.OrderFor(format == WeightFormat.Int4);
-        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(order, x.Rows, x.Columns)), order, x.Rows, x.Columns);
+        var coded = new CodedRows(_arena.Take(CodedRows.Bytes(_kernels.Order, x.Rows, x.Columns)), _kernels.Order, x.Rows, x.Columns);
         var encode = new EncodeJob(_kernels, x, coded);
         ForRows(x.Rows, ref encode);
-        if (_kernels.HasTiles(linear.Parts[0].TileSource))
+        if (_kernels.HasTiles(TileSource.Int8))
         {
             ProductByTiles(coded.Row(0), coded.Pitch, linear, y);
             return;
         }
 
         var job = new CodeJob(_kernels, coded, linear, y);
+        _pool.Run(job.Blocks, ref job);
+    }
+
+    private void ProductOfInt4(HostRows x, Linear linear, HostRows y)
+    {
+        // Where more than a few tokens are read: codes are widened once for all rows, which stay as they are.
+        if (_kernels.HasAmx && !_step!.IsFew && x.Rows == _step.Rows && x.DType == DType.BFloat16)
+        {
+            new AmxProducts(_arena, _pool).Int4(x, linear, y);
+            return;
+        }
+
+        var rows = new GroupRows(_arena.Take(GroupRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
+        var encode = new EncodeGroupsJob(_kernels, x, rows);
+        ForRows(x.Rows, ref encode);
+        var job = new PanelJob(_kernels, rows, linear, y);
         _pool.Run(job.Blocks, ref job);
     }
 }

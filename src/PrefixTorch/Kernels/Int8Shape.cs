@@ -1,7 +1,7 @@
 namespace PrefixTorch.Kernels;
 
 /// <summary>Eight products that are computed together, each in a register of its own; the sums of an output's rows stand side by side.</summary>
-internal interface ICodeTile
+internal interface IInt8Tile
 {
     /// <summary>Rows.</summary>
     static abstract int Rows { get; }
@@ -11,7 +11,7 @@ internal interface ICodeTile
 }
 
 /// <summary>Eight rows and one output, whose codes are taken apart once for all of them.</summary>
-internal readonly struct EightByOne : ICodeTile
+internal readonly struct EightByOne : IInt8Tile
 {
     public static int Rows => 8;
 
@@ -19,15 +19,15 @@ internal readonly struct EightByOne : ICodeTile
 }
 
 /// <summary>Four rows and two outputs.</summary>
-internal readonly struct FourByTwo : ICodeTile
+internal readonly struct FourByTwo : IInt8Tile
 {
     public static int Rows => 4;
 
     public static int Outputs => 2;
 }
 
-/// <summary>How products of codes are cut.</summary>
-internal static class CodeShape
+/// <summary>How products of int8 are cut.</summary>
+internal static class Int8Shape
 {
     /// <summary>The most rows of a tile.</summary>
     public const int MostRows = 8;

@@ -3,37 +3,36 @@ using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
-/// <summary><c>y = x Wᵀ + b</c> for quantized weights and any number of rows: exact in integers within a lane of a block, and blocks are added up in fp32.</summary>
+/// <summary><c>y = x Wᵀ + b</c> for int8 weights and any number of rows, by vectors of any width: exact in integers within a lane of a block, and blocks are added up in fp32.</summary>
 /// <remarks>
 /// Codes are read as they are, also by many rows: a group of outputs' codes stays in the second cache level while all rows pass, and a tile's activations
 /// of a stretch of K in the first one while all outputs of the group pass. An element of y gives the same bits whatever rows and outputs are computed
 /// with it.
 /// </remarks>
-internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
+internal static unsafe class Int8Kernel<TVectors, TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
-    where TCodes : struct, ICodes
 {
     private const int Line = Streams.Line;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row. <paramref name="scales"/>: fp32 <c>[N]</c>.</summary>
-    /// <exception cref="ArgumentException">The activations do not stand as these codes meet them.</exception>
+    /// <exception cref="ArgumentException">The activations do not stand as the codes meet them.</exception>
     public static void Run(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
     {
-        if (x.Order != TCodes.Order)
+        if (x.Order != CodedOrder.Words)
         {
-            throw new ArgumentException($"Activations stand as {x.Order} and the codes meet {TCodes.Order}; encode them so.", nameof(x));
+            throw new ArgumentException($"Activations stand as {x.Order} and int8 meets {CodedOrder.Words}; encode them so.", nameof(x));
         }
 
-        long pitch = TCodes.Pitch(x.Columns);
-        for (int group = first; group < end; group += CodeShape.Group)
+        long pitch = (long)CodeFormat.Int8Blocks(x.Columns) * CodeFormat.Int8Block;
+        for (int group = first; group < end; group += Int8Shape.Group)
         {
-            int groupEnd = Math.Min(end, group + CodeShape.Group), r = 0;
-            while (x.Rows - r >= CodeShape.FewestTogether)
+            int groupEnd = Math.Min(end, group + Int8Shape.Group), r = 0;
+            while (x.Rows - r >= Int8Shape.FewestTogether)
             {
                 byte* w = codes + (group * pitch);
                 float* b = bias is null ? null : bias + group, to = y + ((long)r * yStride) + group;
-                r += x.Rows - r >= CodeShape.FewestByEight
+                r += x.Rows - r >= Int8Shape.FewestByEight
                     ? Together<EightByOne>(w, pitch, groupEnd - group, scales + group, b, x, r, to, yStride)
                     : Together<FourByTwo>(w, pitch, groupEnd - group, scales + group, b, x, r, to, yStride);
             }
@@ -58,12 +57,12 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
         byte* w0 = w, w1 = w + (second * pitch), w2 = w + (third * pitch), w3 = w + (fourth * pitch), v = x.Row(row);
         long ahead = row == 0 ? Streams.Ahead(pitch) : 0;
         TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-        for (int columns = x.Columns; columns > 0; columns -= TCodes.Block)
+        for (int columns = x.Columns; columns > 0; columns -= CodedRows.Block)
         {
-            int runs = TCodes.Runs(columns);
+            int runs = RunsOf(columns);
             if (ahead != 0)
             {
-                Streams.Prefetch<TCodes>(w0, w1, w2, w3, ahead);
+                Streams.PrefetchBlock(w0, w1, w2, w3, ahead);
             }
 
             for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
@@ -79,17 +78,17 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
                     d3 = Dot(d3, w3, run, at, first, next);
                 }
 
-                s0 = Add(s0, d0, w0, v, at);
-                s1 = Add(s1, d1, w1, v, at);
-                s2 = Add(s2, d2, w2, v, at);
-                s3 = Add(s3, d3, w3, v, at);
+                s0 = Add(s0, d0, v + at);
+                s1 = Add(s1, d1, v + at);
+                s2 = Add(s2, d2, v + at);
+                s3 = Add(s3, d3, v + at);
             }
 
-            w0 += TCodes.BlockBytes;
-            w1 += TCodes.BlockBytes;
-            w2 += TCodes.BlockBytes;
-            w3 += TCodes.BlockBytes;
-            v += TCodes.ActivationBytes;
+            w0 += CodedRows.Block;
+            w1 += CodedRows.Block;
+            w2 += CodedRows.Block;
+            w3 += CodedRows.Block;
+            v += CodedRows.WordBlockBytes;
         }
 
         Finish(TVectors.Sums(s0, s1, s2, s3), last, scales, bias, y);
@@ -98,19 +97,19 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     // A tile's rows, or as many as there are, and a group of outputs. Returns how many rows these were.
     [SkipLocalsInit]
     private static int Together<TTile>(byte* w, long pitch, int outputs, float* scales, float* bias, CodedRows x, int row, float* y, int yStride)
-        where TTile : struct, ICodeTile
+        where TTile : struct, IInt8Tile
     {
         // Sixteen registers hold the products of a block, and not the sums over blocks too.
-        int rows = Math.Min(TTile.Rows, x.Rows - row), perOutput = TTile.Rows * TVectors.Width, stretch = CodeShape.Stretch / (TTile.Rows * TCodes.ActivationBytes);
-        float* sums = stackalloc float[CodeShape.Group * CodeShape.MostRows * Line / sizeof(float)];
+        int rows = Math.Min(TTile.Rows, x.Rows - row), perOutput = TTile.Rows * TVectors.Width, stretch = Int8Shape.Stretch / (TTile.Rows * CodedRows.WordBlockBytes);
+        float* sums = stackalloc float[Int8Shape.Group * Int8Shape.MostRows * Line / sizeof(float)];
         new Span<float>(sums, (outputs + 3) / 4 * 4 * perOutput).Clear();
         byte* v = x.Row(row);
         long ahead = row == 0 ? Streams.RowsAhead(pitch) : 0;
-        for (int columns = x.Columns; columns > 0; columns -= stretch * TCodes.Block)
+        for (int columns = x.Columns; columns > 0; columns -= stretch * CodedRows.Block)
         {
-            AddStretch<TTile>(w, pitch, outputs, ahead, v, x.Pitch, rows - 1, Math.Min(columns, stretch * TCodes.Block), sums);
-            w += stretch * TCodes.BlockBytes;
-            v += stretch * TCodes.ActivationBytes;
+            AddStretch<TTile>(w, pitch, outputs, ahead, v, x.Pitch, rows - 1, Math.Min(columns, stretch * CodedRows.Block), sums);
+            w += stretch * CodedRows.Block;
+            v += stretch * CodedRows.WordBlockBytes;
         }
 
         for (int n = 0; n < outputs; n += 4)
@@ -147,25 +146,25 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     // is multiplied: of processors without more than AVX2 many read memory as part of a multiplication for nothing, and spend a slot on a load of its own.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddStretch<TTile>(byte* w, long wPitch, int outputs, long ahead, byte* v, long pitch, int last, int stretch, float* sums)
-        where TTile : struct, ICodeTile
+        where TTile : struct, IInt8Tile
     {
         byte* v0 = v, v1 = v + (Math.Min(1, last) * pitch), v2 = v + (Math.Min(2, last) * pitch), v3 = v + (Math.Min(3, last) * pitch);
         byte* v4 = v + (Math.Min(4 % TTile.Rows, last) * pitch), v5 = v + (Math.Min(5 % TTile.Rows, last) * pitch);
         byte* v6 = v + (Math.Min(6 % TTile.Rows, last) * pitch), v7 = v + (Math.Min(7 % TTile.Rows, last) * pitch);
         TVector zero = TVectors.Broadcast(0);
-        for (; outputs > 0; outputs -= TTile.Outputs, w += TTile.Outputs * wPitch, sums += CodeShape.MostRows * TVectors.Width)
+        for (; outputs > 0; outputs -= TTile.Outputs, w += TTile.Outputs * wPitch, sums += Int8Shape.MostRows * TVectors.Width)
         {
             byte* w0 = w, w1 = TTile.Outputs > 1 && outputs > 1 ? w + wPitch : w;
             long block = 0;
-            for (int columns = stretch; columns > 0; columns -= TCodes.Block, block += TCodes.ActivationBytes, w0 += TCodes.BlockBytes, w1 += TCodes.BlockBytes)
+            for (int columns = stretch; columns > 0; columns -= CodedRows.Block, block += CodedRows.WordBlockBytes, w0 += CodedRows.Block, w1 += CodedRows.Block)
             {
-                int runs = TCodes.Runs(columns);
+                int runs = RunsOf(columns);
                 if (ahead != 0)
                 {
-                    Streams.Prefetch<TCodes>(w0, ahead);
+                    Streams.PrefetchBlock(w0, ahead);
                     if (TTile.Outputs > 1)
                     {
-                        Streams.Prefetch<TCodes>(w1, ahead);
+                        Streams.PrefetchBlock(w1, ahead);
                     }
                 }
 
@@ -175,43 +174,36 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
                     long i = block + CodedRows.ValuesAt + at;
                     for (int run = 0; run < runs; run++, i += 2 * Line)
                     {
-                        TVector bytes0 = TCodes.Load<TVectors, TVector>(w0, run, at), bytes1 = TTile.Outputs > 1 ? TCodes.Load<TVectors, TVector>(w1, run, at) : bytes0;
-                        TVector c0 = TCodes.First<TVectors, TVector>(bytes0), c1 = TTile.Outputs > 1 ? TCodes.First<TVectors, TVector>(bytes1) : c0;
-                        s0 = TCodes.Dot<TVectors, TVector>(s0, c0, TVectors.Load((float*)(v0 + i)));
-                        s1 = TCodes.Dot<TVectors, TVector>(s1, c0, TVectors.Load((float*)(v1 + i)));
-                        s2 = TCodes.Dot<TVectors, TVector>(s2, c0, TVectors.Load((float*)(v2 + i)));
-                        s3 = TCodes.Dot<TVectors, TVector>(s3, c0, TVectors.Load((float*)(v3 + i)));
-                        s4 = TCodes.Dot<TVectors, TVector>(s4, c1, TVectors.Load((float*)(v4 + i)));
-                        s5 = TCodes.Dot<TVectors, TVector>(s5, c1, TVectors.Load((float*)(v5 + i)));
-                        s6 = TCodes.Dot<TVectors, TVector>(s6, c1, TVectors.Load((float*)(v6 + i)));
-                        s7 = TCodes.Dot<TVectors, TVector>(s7, c1, TVectors.Load((float*)(v7 + i)));
-                        c0 = TCodes.Second<TVectors, TVector>(bytes0);
-                        c1 = TTile.Outputs > 1 ? TCodes.Second<TVectors, TVector>(bytes1) : c0;
-                        s0 = TCodes.Dot<TVectors, TVector>(s0, c0, TVectors.Load((float*)(v0 + i + Line)));
-                        s1 = TCodes.Dot<TVectors, TVector>(s1, c0, TVectors.Load((float*)(v1 + i + Line)));
-                        s2 = TCodes.Dot<TVectors, TVector>(s2, c0, TVectors.Load((float*)(v2 + i + Line)));
-                        s3 = TCodes.Dot<TVectors, TVector>(s3, c0, TVectors.Load((float*)(v3 + i + Line)));
-                        s4 = TCodes.Dot<TVectors, TVector>(s4, c1, TVectors.Load((float*)(v4 + i + Line)));
-                        s5 = TCodes.Dot<TVectors, TVector>(s5, c1, TVectors.Load((float*)(v5 + i + Line)));
-                        s6 = TCodes.Dot<TVectors, TVector>(s6, c1, TVectors.Load((float*)(v6 + i + Line)));
-                        s7 = TCodes.Dot<TVectors, TVector>(s7, c1, TVectors.Load((float*)(v7 + i + Line)));
+                        TVector bytes0 = Load(w0, run, at), bytes1 = TTile.Outputs > 1 ? Load(w1, run, at) : bytes0;
+                        TVector c0 = TVectors.LowBytes(bytes0), c1 = TTile.Outputs > 1 ? TVectors.LowBytes(bytes1) : c0;
+                        s0 = TVectors.DotInt16(s0, c0, TVectors.Load((float*)(v0 + i)));
+                        s1 = TVectors.DotInt16(s1, c0, TVectors.Load((float*)(v1 + i)));
+                        s2 = TVectors.DotInt16(s2, c0, TVectors.Load((float*)(v2 + i)));
+                        s3 = TVectors.DotInt16(s3, c0, TVectors.Load((float*)(v3 + i)));
+                        s4 = TVectors.DotInt16(s4, c1, TVectors.Load((float*)(v4 + i)));
+                        s5 = TVectors.DotInt16(s5, c1, TVectors.Load((float*)(v5 + i)));
+                        s6 = TVectors.DotInt16(s6, c1, TVectors.Load((float*)(v6 + i)));
+                        s7 = TVectors.DotInt16(s7, c1, TVectors.Load((float*)(v7 + i)));
+                        c0 = TVectors.HighBytes(bytes0);
+                        c1 = TTile.Outputs > 1 ? TVectors.HighBytes(bytes1) : c0;
+                        s0 = TVectors.DotInt16(s0, c0, TVectors.Load((float*)(v0 + i + Line)));
+                        s1 = TVectors.DotInt16(s1, c0, TVectors.Load((float*)(v1 + i + Line)));
+                        s2 = TVectors.DotInt16(s2, c0, TVectors.Load((float*)(v2 + i + Line)));
+                        s3 = TVectors.DotInt16(s3, c0, TVectors.Load((float*)(v3 + i + Line)));
+                        s4 = TVectors.DotInt16(s4, c1, TVectors.Load((float*)(v4 + i + Line)));
+                        s5 = TVectors.DotInt16(s5, c1, TVectors.Load((float*)(v5 + i + Line)));
+                        s6 = TVectors.DotInt16(s6, c1, TVectors.Load((float*)(v6 + i + Line)));
+                        s7 = TVectors.DotInt16(s7, c1, TVectors.Load((float*)(v7 + i + Line)));
                     }
 
-                    TCodes.Weigh<TVectors, TVector>(w0, at, out TVector scale0, out TVector zeros0);
-                    TVector scale1 = scale0, zeros1 = zeros0;
-                    if (TTile.Outputs > 1)
-                    {
-                        TCodes.Weigh<TVectors, TVector>(w1, at, out scale1, out zeros1);
-                    }
-
-                    Add(sums, 0, s0, scale0, zeros0, v0, block + at);
-                    Add(sums, 1, s1, scale0, zeros0, v1, block + at);
-                    Add(sums, 2, s2, scale0, zeros0, v2, block + at);
-                    Add(sums, 3, s3, scale0, zeros0, v3, block + at);
-                    Add(sums, 4, s4, scale1, zeros1, v4, block + at);
-                    Add(sums, 5, s5, scale1, zeros1, v5, block + at);
-                    Add(sums, 6, s6, scale1, zeros1, v6, block + at);
-                    Add(sums, 7, s7, scale1, zeros1, v7, block + at);
+                    Add(sums, 0, s0, v0 + block + at);
+                    Add(sums, 1, s1, v1 + block + at);
+                    Add(sums, 2, s2, v2 + block + at);
+                    Add(sums, 3, s3, v3 + block + at);
+                    Add(sums, 4, s4, v4 + block + at);
+                    Add(sums, 5, s5, v5 + block + at);
+                    Add(sums, 6, s6, v6 + block + at);
+                    Add(sums, 7, s7, v7 + block + at);
                 }
             }
         }
@@ -221,22 +213,26 @@ internal static unsafe class CodeKernel<TVectors, TVector, TCodes>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static TVector Dot(TVector dot, byte* w, int run, int at, TVector first, TVector second)
     {
-        TVector bytes = TCodes.Load<TVectors, TVector>(w, run, at);
-        dot = TCodes.Dot<TVectors, TVector>(dot, TCodes.First<TVectors, TVector>(bytes), first);
-        return TCodes.Dot<TVectors, TVector>(dot, TCodes.Second<TVectors, TVector>(bytes), second);
+        TVector bytes = Load(w, run, at);
+        dot = TVectors.DotInt16(dot, TVectors.LowBytes(bytes), first);
+        return TVectors.DotInt16(dot, TVectors.HighBytes(bytes), second);
     }
 
+    // Codes of a run, from byte at of 64 on.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Add(TVector sum, TVector dot, byte* w, byte* x, int at)
-    {
-        TCodes.Weigh<TVectors, TVector>(w, at, out TVector scale, out TVector zeros);
-        return TCodes.Add<TVectors, TVector>(sum, dot, scale, zeros, x, at);
-    }
+    private static TVector Load(byte* block, int run, int at) => TVectors.Load((float*)(block + (run * Line) + at));
+
+    // What a block gives, times the activations' scales, to the blocks before.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Add(TVector sum, TVector dot, byte* scales) => TVectors.MultiplyAdd(TVectors.ToFloat(dot), TVectors.Load((float*)scales), sum);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Add(float* sums, int product, TVector dot, TVector scale, TVector zeros, byte* x, long at)
+    private static void Add(float* sums, int product, TVector dot, byte* scales)
     {
         float* sum = sums + (product * TVectors.Width);
-        TVectors.Store(TCodes.Add<TVectors, TVector>(TVectors.Load(sum), dot, scale, zeros, x, at), sum);
+        TVectors.Store(Add(TVectors.Load(sum), dot, scales), sum);
     }
+
+    // How many cache lines of codes a block has, when so many columns are left. Each meets two lines of values.
+    private static int RunsOf(int columns) => Math.Min(CodedRows.Block, CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block) / Line;
 }

@@ -1,0 +1,75 @@
+using System.Runtime.CompilerServices;
+
+namespace PrefixTorch.Kernels.Panels;
+
+/// <summary>
+/// Activations as products with int4 read them: whole numbers of −127 … 127, with one scale for each group of 32. So a product is exact in integers within a group, on every machine, and a
+/// processor does several times as many of them as of any floats.
+/// </summary>
+/// <remarks>
+/// <para>
+/// Rows are taken sixteen at a time, a tile, or all together where they are fewer. Of a tile's group: every row's 32 bytes, in the order in which codes come out of their words; every row's
+/// scale, and every row's correction, both fp32. A zero point is to be multiplied with the correction, −1 times the sum of the bytes, and since zero points count sixteenths the scale is
+/// a 16th of what it would be.
+/// </para>
+/// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much. Of the last tile those rows that there are not stay undefined.</para>
+/// </remarks>
+internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
+{
+    /// <summary>Rows of a tile at most.</summary>
+    public const int MostWidth = 16;
+
+    /// <summary>Rows.</summary>
+    public int Rows => rows;
+
+    /// <summary>Values of a row.</summary>
+    public int Columns => columns;
+
+    /// <summary>Rows of a tile.</summary>
+    public int Width => Math.Min(rows, MostWidth);
+
+    /// <summary>Tiles of rows.</summary>
+    public int Tiles => TilesOf(rows);
+
+    /// <summary>Bytes from one group to the next.</summary>
+    public int Pitch => GroupBytes(Width);
+
+    /// <summary>Where in a group the scales begin, in bytes.</summary>
+    public int ScalesAt => Width * CodeFormat.Group;
+
+    /// <summary>Bytes from the scales to the corrections.</summary>
+    public int ScaleBytes => Width * sizeof(float);
+
+    /// <summary>Bytes of a group of so many rows.</summary>
+    public static int GroupBytes(int width) => width * (CodeFormat.Group + (2 * sizeof(float)));
+
+    /// <summary>Memory for so many rows.</summary>
+    public static long Bytes(int rows, int columns) => TilesOf(rows) * TileBytes(Math.Min(rows, MostWidth), columns);
+
+    /// <summary>A tile's group.</summary>
+    public byte* At(int tile, int group) => data + (tile * TileBytes(Width, columns)) + ((long)group * Pitch);
+
+    /// <summary>Rounds one row of floats, <c>[columns]</c>. Rows may be filled by different threads.</summary>
+    [SkipLocalsInit]
+    public void Fill<TVectors, TVector, TElement>(int row, byte* from)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct
+        where TElement : struct, IElement
+    {
+        float* values = stackalloc float[CodeFormat.Group];
+        int groups = 2 * CodeFormat.Int4Blocks(columns), inTile = row % MostWidth;
+        byte* group = At(row / MostWidth, 0);
+        for (int k = 0; k < groups * CodeFormat.Group; k += CodeFormat.Group, group += Pitch)
+        {
+            int count = Math.Clamp(columns - k, 0, CodeFormat.Group);
+            RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(from + ((long)k * TElement.Size), (byte*)values, count);
+            new Span<float>(values + count, CodeFormat.Group - count).Clear();
+            byte* scales = group + ScalesAt;
+            ((float*)scales)[inTile] = CodedActivations<TVectors, TVector>.Group(values, (sbyte*)(group + (inTile * CodeFormat.Group)), out ((float*)(scales + ScaleBytes))[inTile]);
+        }
+    }
+
+    private static int TilesOf(int rows) => (rows + MostWidth - 1) / MostWidth;
+
+    private static long TileBytes(int width, int columns) => 2L * CodeFormat.Int4Blocks(columns) * GroupBytes(width);
+}

@@ -1,0 +1,157 @@
+using Iced.Intel;
+using PrefixTorch.Kernels.Tiles;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace PrefixTorch.Kernels.Panels;
+
+/// <summary>
+/// Writes the machine code of products of some rows and a panel of int4 by <c>vpdpbusd</c> (AVX-512 VNNI), for which .NET has no intrinsic at this width: four products of bytes for each of sixteen outputs.
+/// </summary>
+/// <remarks>
+/// A group's products are added up in integers, exactly, then meet zero points and scales; groups are added up in fp32, in order. So an element is one chain, whatever is computed with it. The
+/// instruction takes unsigned weights, which are the upper four bits of a byte: 16 times a code.
+/// </remarks>
+internal sealed class PanelEmitter : TileAssembler
+{
+    /// <summary>Rows at most: so many products and sums, and a few registers more.</summary>
+    public const int MostRows = 8;
+
+    private const int Line = Streams.Line;
+    private const int Lines = CodeFormat.GroupCodes / Line;
+    private const int Weight = 28;
+    private const int Codes = 29;
+    private const int Mask = 30;
+
+    private readonly int _rows;
+
+    private PanelEmitter(int rows) => _rows = rows;
+
+    private static AssemblerRegister64 Scales => r9;
+
+    private static AssemblerRegister64 ScaleBytes => r10;
+
+    private static AssemblerRegister64 Y => rbx;
+
+    private static AssemblerRegister64 YPitch => r11;
+
+    /// <summary>
+    /// The code for so many rows. <see cref="TileArguments.Weights"/> is a panel's block, <see cref="TileArguments.Steps"/> so many of them; <see cref="TileArguments.X"/> the first row's values
+    /// of its first group, <see cref="TileArguments.XScales"/> that row's scale, and <see cref="TileArguments.XPitch"/> leads to the next group.
+    /// </summary>
+    public static byte[] Emit(int rows) => new PanelEmitter(rows).Assemble();
+
+    private byte[] Assemble()
+    {
+        Label loop = _code.CreateLabel();
+        Enter();
+        _code.mov(Scales, Field(nameof(TileArguments.XScales), __qword_ptr));
+        _code.mov(ScaleBytes, Field(nameof(TileArguments.XScaleBytes), __qword_ptr));
+        _code.mov(r13d, 0xf0f0f0f0u);
+        _code.vpbroadcastd(s_zmm[Mask], r13d);
+        LoadSums();
+        _code.Label(ref loop);
+        for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)
+        {
+            _code.prefetcht1(__byte_ptr[Weights + Streams.AlongPanel + line]);
+        }
+
+        for (int group = 0; group < 2; group++)
+        {
+            Multiply(CodeFormat.Int4Header + (group * CodeFormat.GroupCodes));
+            Weigh(group * CodeFormat.GroupHeader);
+            _code.add(X, XPitch);
+            _code.add(Scales, XPitch);
+        }
+
+        _code.add(Weights, CodeFormat.Int4BlockBytes);
+        _code.dec(Steps);
+        _code.jnz(loop);
+        StoreSums();
+        Leave();
+        return ToBytes();
+    }
+
+    private void Multiply(int codes)
+    {
+        for (int row = 0; row < _rows; row++)
+        {
+            Clear(s_zmm[row]);
+        }
+
+        for (int line = 0; line < Lines; line++)
+        {
+            _code.vmovdqu32(s_zmm[Codes], __zmmword_ptr[Weights + codes + (line * Line)]);
+            _code.vpslld(s_zmm[Weight], s_zmm[Codes], 4);
+            _code.vpandd(s_zmm[Weight], s_zmm[Weight], s_zmm[Mask]);
+            MultiplyBy(2 * line);
+            _code.vpandd(s_zmm[Weight], s_zmm[Codes], s_zmm[Mask]);
+            MultiplyBy((2 * line) + 1);
+        }
+    }
+
+    private void MultiplyBy(int word)
+    {
+        for (int row = 0; row < _rows; row++)
+        {
+            _code.vpdpbusd(s_zmm[row], s_zmm[Weight], __dword_bcst[X + (row * CodeFormat.Group) + (word * sizeof(int))]);
+        }
+    }
+
+    // 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then both scales.
+    private void Weigh(int header)
+    {
+        LoadBytes(s_zmm[Codes], header + CodeFormat.Panel);
+        LoadBytes(s_zmm[Weight], header);
+        _code.vmulps(s_zmm[Weight], s_zmm[Weight], s_zmm[Weight]);
+        for (int row = 0; row < _rows; row++)
+        {
+            AssemblerRegisterZMM product = s_zmm[row];
+            _code.vcvtdq2ps(product, product);
+            _code.vfmadd231ps(product, s_zmm[Codes], __dword_bcst[Scales + ScaleBytes + (row * sizeof(float))]);
+            _code.vmulps(product, product, __dword_bcst[Scales + (row * sizeof(float))]);
+            _code.vfmadd231ps(Sum(row), product, s_zmm[Weight]);
+        }
+    }
+
+    private void LoadBytes(AssemblerRegisterZMM register, int at)
+    {
+        _code.vpmovzxbd(register, __xmmword_ptr[Weights + at]);
+        _code.vcvtdq2ps(register, register);
+    }
+
+    private void LoadSums()
+    {
+        Label zero = _code.CreateLabel(), done = _code.CreateLabel();
+        _code.mov(Y, Field(nameof(TileArguments.Y), __qword_ptr));
+        _code.mov(YPitch, Field(nameof(TileArguments.YPitch), __qword_ptr));
+        _code.cmp(Field(nameof(TileArguments.Adds), __dword_ptr), 0);
+        _code.je(zero);
+        _code.mov(r13, Y);
+        for (int row = 0; row < _rows; row++)
+        {
+            _code.vmovups(Sum(row), __zmmword_ptr[r13]);
+            _code.add(r13, YPitch);
+        }
+
+        _code.jmp(done);
+        _code.Label(ref zero);
+        for (int row = 0; row < _rows; row++)
+        {
+            Clear(Sum(row));
+        }
+
+        _code.Label(ref done);
+        _code.nop();
+    }
+
+    private void StoreSums()
+    {
+        for (int row = 0; row < _rows; row++)
+        {
+            _code.vmovups(__zmmword_ptr[Y], Sum(row));
+            _code.add(Y, YPitch);
+        }
+    }
+
+    private static AssemblerRegisterZMM Sum(int row) => s_zmm[MostRows + row];
+}

@@ -1,0 +1,74 @@
+using System.Runtime.CompilerServices;
+using PrefixTorch.Kernels.Tiles;
+
+namespace PrefixTorch.Kernels.Panels;
+
+/// <summary><c>y = x Wᵀ + b</c> for int4 weights and any number of rows.</summary>
+/// <remarks>An element of y gives the same bits whatever rows and outputs are computed with it: one token at a time, or a whole prompt.</remarks>
+/// <typeparam name="TTile">What multiplies some rows and a panel.</typeparam>
+internal static unsafe class PanelProduct<TTile>
+    where TTile : struct, IPanelTile
+{
+    private const int Panel = CodeFormat.Panel;
+    private const int OutputsAtOnce = 64;
+    private const int BytesPerBlock = 1 << 16;
+
+    // Rows whose outputs stand side by side first: rows of y often lie a power of two apart, where the cache has room for few of them.
+    private const int RowsAtOnce = 64;
+    private const int NearStride = OutputsAtOnce + (Streams.Line / sizeof(float));
+
+    // Blocks of a part, where several tiles of rows meet the same panels: some rows of it, and a panel's, stay in the first cache level.
+    private const int PartBlocks = 16;
+
+    /// <summary>How many outputs a thread should take at a time: of few rows what it streams in a few microseconds.</summary>
+    public static int OutputsPerBlock(int rows, int columns) => rows > GroupRows.MostWidth ? OutputsAtOnce : (int)Math.Max(1, BytesPerBlock / CodeFormat.PanelBytes(columns)) * Panel;
+
+    /// <summary>Computes outputs <paramref name="first"/>, where a panel begins, … <paramref name="end"/> − 1 of every row.</summary>
+    [SkipLocalsInit]
+    public static void Run(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
+    {
+        long pitch = CodeFormat.PanelBytes(w.Columns);
+        int blocks = CodeFormat.Int4Blocks(w.Columns), part = x.Rows <= GroupRows.MostWidth ? blocks : PartBlocks;
+        float* near = stackalloc float[Math.Min(x.Tiles * GroupRows.MostWidth, RowsAtOnce) * NearStride];
+        TileArguments arguments = new() { XPitch = x.Pitch, XScaleBytes = x.ScaleBytes, YPitch = NearStride * sizeof(float) };
+        for (int n = first; n < end; n += OutputsAtOnce)
+        {
+            int count = Math.Min(OutputsAtOnce, end - n);
+            for (int row = 0; row < x.Rows; row += RowsAtOnce)
+            {
+                int some = Math.Min(RowsAtOnce, x.Rows - row);
+                for (int block = 0; block < blocks; block += part)
+                {
+                    arguments.Adds = block > 0 ? 1u : 0u;
+                    arguments.Steps = Math.Min(part, blocks - block);
+                    byte* panel = (byte*)w.Data + (n / Panel * pitch) + ((long)block * CodeFormat.Int4BlockBytes);
+                    for (int output = 0; output < count; output += Panel, panel += pitch)
+                    {
+                        arguments.Weights = panel;
+                        Multiply(x, row, some, 2 * block, &arguments, near + output);
+                    }
+                }
+
+                TileProduct.Finish(w, bias, n, count, some, near, NearStride, y + ((long)row * yStride) + n, yStride);
+            }
+        }
+    }
+
+    // Some rows and one panel. A tile's rows are shared out evenly.
+    private static void Multiply(GroupRows x, int first, int count, int group, TileArguments* arguments, float* y)
+    {
+        for (int row = 0; row < count; row += GroupRows.MostWidth)
+        {
+            byte* at = x.At((first + row) / GroupRows.MostWidth, group);
+            int some = Math.Min(GroupRows.MostWidth, count - row), parts = (some + TTile.MostRows - 1) / TTile.MostRows;
+            for (int part = 0; part < parts; part++)
+            {
+                int from = some * part / parts;
+                arguments->X = at + (from * CodeFormat.Group);
+                arguments->XScales = at + x.ScalesAt + (from * sizeof(float));
+                arguments->Y = y + ((row + from) * NearStride);
+                TTile.Multiply((some * (part + 1) / parts) - from, arguments);
+            }
+        }
+    }
+}
