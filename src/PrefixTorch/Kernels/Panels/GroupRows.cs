@@ -19,6 +19,9 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
     /// <summary>Rows of a tile at most.</summary>
     public const int MostWidth = 16;
 
+    // Where rows are fewer than are computed together, as many are read.
+    private const int Slack = 2 * MostWidth * sizeof(float);
+
     /// <summary>Rows.</summary>
     public int Rows => rows;
 
@@ -44,7 +47,7 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
     public static int GroupBytes(int width) => width * (CodeFormat.Group + (2 * sizeof(float)));
 
     /// <summary>Memory for so many rows.</summary>
-    public static long Bytes(int rows, int columns) => TilesOf(rows) * TileBytes(Math.Min(rows, MostWidth), columns);
+    public static long Bytes(int rows, int columns) => (TilesOf(rows) * TileBytes(Math.Min(rows, MostWidth), columns)) + Slack;
 
     /// <summary>A tile's group.</summary>
     public byte* At(int tile, int group) => data + (tile * TileBytes(Width, columns)) + ((long)group * Pitch);

@@ -22,7 +22,8 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
 
     public static int MostRows => 8;
 
-    private static int Group => MostRows * TVectors.Width;
+    // Registers of a panel's outputs: one, two or four.
+    private static int Registers => CodeFormat.Panel / TVectors.Width;
 
     [SkipLocalsInit]
     public static void Multiply(int rows, TileArguments* arguments)
@@ -46,7 +47,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                     }
                     else
                     {
-                        Add<One>(1, row, &some);
+                        AddOne(row, &some);
                     }
 
                     row += together;
@@ -63,16 +64,16 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     private static void Add<TRows>(int rows, int first, TileArguments* arguments)
         where TRows : struct, IRows
     {
-        float* sums = stackalloc float[Group];
+        float* sums = stackalloc float[MostRows * TVectors.Width];
         for (int lane = 0; lane < CodeFormat.Panel; lane += TVectors.Width)
         {
             for (int row = 0; row < TRows.Count; row++)
             {
-                float* y = (float*)((byte*)arguments->Y + (Math.Min(first + row, first + rows - 1) * arguments->YPitch)) + lane;
-                TVectors.Store(arguments->Adds != 0 ? TVectors.Load(y) : TVectors.Broadcast(0), sums + (row * TVectors.Width));
+                bool adds = row < rows && arguments->Adds != 0;
+                TVectors.Store(adds ? TVectors.Load((float*)((byte*)arguments->Y + ((first + row) * arguments->YPitch)) + lane) : TVectors.Broadcast(0), sums + (row * TVectors.Width));
             }
 
-            AddLanes<TRows>(arguments, first, rows - 1, lane, sums);
+            AddLanes<TRows>(arguments, first, lane, sums);
             for (int row = 0; row < rows; row++)
             {
                 TVectors.Store(TVectors.Load(sums + (row * TVectors.Width)), (float*)((byte*)arguments->Y + ((first + row) * arguments->YPitch)) + lane);
@@ -80,9 +81,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         }
     }
 
-    // Some rows' products with a register's outputs. Fewer rows are the last one again and again.
+    // Some rows' products with a register's outputs. Where rows are fewer, what stands there comes to nothing.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddLanes<TRows>(TileArguments* arguments, int first, int last, int lane, float* sums)
+    private static void AddLanes<TRows>(TileArguments* arguments, int first, int lane, float* sums)
         where TRows : struct, IRows
     {
         byte* w = arguments->Weights, x = arguments->X + (first * CodeFormat.Group), scales = arguments->XScales + (first * sizeof(float));
@@ -105,13 +106,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                     TVector bytes = TVectors.Load((float*)(codes + line));
                     TVector c = TVectors.LowNibbles(bytes);
                     d0 = Dot(d0, c, v, 0);
-                    if (TRows.Count > 1)
-                    {
-                        d1 = Dot(d1, c, v, 1);
-                        d2 = Dot(d2, c, v, 2);
-                        d3 = Dot(d3, c, v, 3);
-                    }
-
+                    d1 = Dot(d1, c, v, 1);
+                    d2 = Dot(d2, c, v, 2);
+                    d3 = Dot(d3, c, v, 3);
                     if (TRows.Count > 4)
                     {
                         d4 = Dot(d4, c, v, 4);
@@ -123,13 +120,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                     c = TVectors.HighNibbles(bytes);
                     byte* next = v + sizeof(int);
                     d0 = Dot(d0, c, next, 0);
-                    if (TRows.Count > 1)
-                    {
-                        d1 = Dot(d1, c, next, 1);
-                        d2 = Dot(d2, c, next, 2);
-                        d3 = Dot(d3, c, next, 3);
-                    }
-
+                    d1 = Dot(d1, c, next, 1);
+                    d2 = Dot(d2, c, next, 2);
+                    d3 = Dot(d3, c, next, 3);
                     if (TRows.Count > 4)
                     {
                         d4 = Dot(d4, c, next, 4);
@@ -139,25 +132,97 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                     }
                 }
 
-                byte* header = w + (group * CodeFormat.GroupHeader) + lane;
-                TVector u = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header)), scale = TVectors.Multiply(u, u), zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
-                Weigh(sums, 0, d0, scale, zeros, scales, toCorrections, last);
-                if (TRows.Count > 1)
-                {
-                    Weigh(sums, 1, d1, scale, zeros, scales, toCorrections, last);
-                    Weigh(sums, 2, d2, scale, zeros, scales, toCorrections, last);
-                    Weigh(sums, 3, d3, scale, zeros, scales, toCorrections, last);
-                }
-
+                LoadHeader(w + (group * CodeFormat.GroupHeader) + lane, out TVector scale, out TVector zeros);
+                Weigh(sums, 0, d0, scale, zeros, scales, toCorrections);
+                Weigh(sums, 1, d1, scale, zeros, scales, toCorrections);
+                Weigh(sums, 2, d2, scale, zeros, scales, toCorrections);
+                Weigh(sums, 3, d3, scale, zeros, scales, toCorrections);
                 if (TRows.Count > 4)
                 {
-                    Weigh(sums, 4, d4, scale, zeros, scales, toCorrections, last);
-                    Weigh(sums, 5, d5, scale, zeros, scales, toCorrections, last);
-                    Weigh(sums, 6, d6, scale, zeros, scales, toCorrections, last);
-                    Weigh(sums, 7, d7, scale, zeros, scales, toCorrections, last);
+                    Weigh(sums, 4, d4, scale, zeros, scales, toCorrections);
+                    Weigh(sums, 5, d5, scale, zeros, scales, toCorrections);
+                    Weigh(sums, 6, d6, scale, zeros, scales, toCorrections);
+                    Weigh(sums, 7, d7, scale, zeros, scales, toCorrections);
                 }
             }
         }
+    }
+
+    // One row's products with all outputs, each register of which meets the same four bytes at once.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void AddOne(int row, TileArguments* arguments)
+    {
+        byte* w = arguments->Weights, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
+        float* y = (float*)((byte*)arguments->Y + (row * arguments->YPitch));
+        long pitch = arguments->XPitch, toCorrections = arguments->XScaleBytes;
+        TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
+        if (arguments->Adds != 0)
+        {
+            s0 = TVectors.Load(y);
+            s1 = Registers > 1 ? TVectors.Load(y + TVectors.Width) : zero;
+            s2 = Registers > 2 ? TVectors.Load(y + (2 * TVectors.Width)) : zero;
+            s3 = Registers > 2 ? TVectors.Load(y + (3 * TVectors.Width)) : zero;
+        }
+
+        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
+        {
+            Streams.PrefetchAlongPanel(w);
+            for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
+            {
+                byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes), v = x;
+                TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;
+                for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
+                {
+                    TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
+                    d0 = Dot(d0, codes + line, 0, first, next);
+                    d1 = Registers > 1 ? Dot(d1, codes + line, 1, first, next) : d1;
+                    d2 = Registers > 2 ? Dot(d2, codes + line, 2, first, next) : d2;
+                    d3 = Registers > 2 ? Dot(d3, codes + line, 3, first, next) : d3;
+                }
+
+                byte* header = w + (group * CodeFormat.GroupHeader);
+                TVector scale = TVectors.Broadcast(*(float*)scales), correction = TVectors.Broadcast(*(float*)(scales + toCorrections));
+                s0 = Weigh(s0, d0, header, 0, scale, correction);
+                s1 = Registers > 1 ? Weigh(s1, d1, header, 1, scale, correction) : s1;
+                s2 = Registers > 2 ? Weigh(s2, d2, header, 2, scale, correction) : s2;
+                s3 = Registers > 2 ? Weigh(s3, d3, header, 3, scale, correction) : s3;
+            }
+        }
+
+        TVectors.Store(s0, y);
+        if (Registers > 1)
+        {
+            TVectors.Store(s1, y + TVectors.Width);
+        }
+
+        if (Registers > 2)
+        {
+            TVectors.Store(s2, y + (2 * TVectors.Width));
+            TVectors.Store(s3, y + (3 * TVectors.Width));
+        }
+    }
+
+    // What a line of codes gives with both of its words of values, for one of a panel's registers.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Dot(TVector dot, byte* line, int register, TVector first, TVector next)
+    {
+        TVector bytes = TVectors.Load((float*)line + (register * TVectors.Width));
+        return TVectors.DotNibbles(TVectors.DotNibbles(dot, TVectors.LowNibbles(bytes), first), TVectors.HighNibbles(bytes), next);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Weigh(TVector sum, TVector dot, byte* header, int register, TVector rowScale, TVector correction)
+    {
+        LoadHeader(header + (register * TVectors.Width), out TVector scale, out TVector zeros);
+        return Weigh(sum, dot, scale, zeros, rowScale, correction);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadHeader(byte* header, out TVector scale, out TVector zeros)
+    {
+        TVector u = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header));
+        scale = TVectors.Multiply(u, u);
+        zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
     }
 
     // Four bytes of a row's meet those of every output.
@@ -165,13 +230,20 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     private static TVector Dot(TVector dot, TVector codes, byte* v, int row) => TVectors.DotNibbles(dot, codes, TVectors.Broadcast(*(float*)(v + (row * CodeFormat.Group))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long toCorrections, int last)
+    private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long toCorrections)
     {
-        byte* at = scales + ((long)Math.Min(row, last) * sizeof(float));
-        TVector parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts)), correction = TVectors.Broadcast(*(float*)(at + toCorrections));
-        TVector whole = TVectors.MultiplyAdd(zeros, correction, TVectors.ToFloat(TVectors.DotInt16(TVectors.Broadcast(0), dot, parts)));
+        byte* at = scales + (row * sizeof(float));
         float* sum = sums + (row * TVectors.Width);
-        TVectors.Store(TVectors.MultiplyAdd(TVectors.Multiply(whole, TVectors.Broadcast(*(float*)at)), scale, TVectors.Load(sum)), sum);
+        TVectors.Store(Weigh(TVectors.Load(sum), dot, scale, zeros, TVectors.Broadcast(*(float*)at), TVectors.Broadcast(*(float*)(at + toCorrections))), sum);
+    }
+
+    // 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then both scales.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Weigh(TVector sum, TVector dot, TVector scale, TVector zeros, TVector rowScale, TVector correction)
+    {
+        TVector parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts));
+        TVector whole = TVectors.MultiplyAdd(zeros, correction, TVectors.ToFloat(TVectors.DotInt16(TVectors.Broadcast(0), dot, parts)));
+        return TVectors.MultiplyAdd(TVectors.Multiply(whole, rowScale), scale, sum);
     }
 
     /// <summary>Rows that are computed together, each in a register of its own.</summary>
@@ -188,10 +260,5 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     private readonly struct Four : IRows
     {
         public static int Count => 4;
-    }
-
-    private readonly struct One : IRows
-    {
-        public static int Count => 1;
     }
 }
