@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
-/// <summary>Makes <see cref="CodedRows"/>. Every width gives the same bits.</summary>
+/// <summary>Rounds activations to bytes: makes <see cref="CodedRows"/>, and a group at a time what <see cref="Panels.GroupRows"/> has. Every width gives the same bits.</summary>
 internal static unsafe class CodedActivations<TVectors, TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct

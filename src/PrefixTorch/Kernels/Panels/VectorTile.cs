@@ -32,25 +32,20 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         for (long left = arguments->Steps; left > 0; left -= Near, some.Adds = 1)
         {
             some.Steps = Math.Min(Near, left);
-            if (rows >= FewestByEight)
+            for (int row = 0, together; row < rows; row += together)
             {
-                Add<Eight>(rows, 0, &some);
-            }
-            else
-            {
-                for (int row = 0; row < rows;)
+                together = Math.Min(rows - row, rows >= FewestByEight ? MostRows : rows - row >= FewestTogether ? 4 : 1);
+                switch (together)
                 {
-                    int together = rows - row >= FewestTogether ? Math.Min(4, rows - row) : 1;
-                    if (together > 1)
-                    {
+                    case >= FewestByEight:
+                        Add<Eight>(together, row, &some);
+                        break;
+                    case > 1:
                         Add<Four>(together, row, &some);
-                    }
-                    else
-                    {
+                        break;
+                    default:
                         AddOne(row, &some);
-                    }
-
-                    row += together;
+                        break;
                 }
             }
 
