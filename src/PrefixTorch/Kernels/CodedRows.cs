@@ -14,18 +14,17 @@ internal enum CodedOrder
 }
 
 /// <summary>
-/// Activations as the products with codes read them: whole numbers of −127 … 127, with one scale for each 32 of them that meet in a lane. So a product is
+/// Activations as the products with int8 read them: whole numbers of −127 … 127, with one scale for each 32 of them that meet in a lane. So a product is
 /// exact in integers within a lane and a block, on every machine, and a processor does several times as many of them as of any floats.
 /// </summary>
 /// <remarks>
 /// <para>
 /// A row is cut into blocks of 512, the last one padded with zeros, each of them sixteen scales, fp32; sixteen corrections, int32;
-/// and the values. For int8 lane <c>l</c> has four neighbours of every 64, the <c>l</c>th ones; for int4 a lane has the values of a group.
+/// and the values. Lane <c>l</c> has four neighbours of every 64, the <c>l</c>th ones.
 /// </para>
 /// <para>
-/// What a product wants to be corrected by is a multiple of the lane's sum of values: of int4, for the zero points, −1 times it, and the scale is a 16th
-/// of the values' since zero points count sixteenths; of int8, whose codes a tile makes unsigned by adding 128, −128 times it. Where values are words,
-/// codes are multiplied as the upper bytes of words: the scale is a 256th.
+/// A tile makes codes unsigned by adding 128, so what its product wants to be corrected by is −128 times the lane's sum of values. Where values are words, codes are multiplied as the upper
+/// bytes of words: the scale is a 256th.
 /// </para>
 /// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much.</para>
 /// </remarks>

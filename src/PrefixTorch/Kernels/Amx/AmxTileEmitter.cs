@@ -45,7 +45,8 @@ internal sealed class AmxTileEmitter : TileAssembler
     /// <summary>
     /// A product of one or two tiles of rows, weights as they are stored, by one or two tiles of columns, activations as <see cref="AmxRows"/> lays them. Of its
     /// arguments <see cref="TileArguments.XPitch"/> leads from one tile of columns to the next and <see cref="TileArguments.YPitch"/> from row to row of
-    /// both the activations and the sums, whose tiles stand one after another.
+    /// both the activations and the sums, whose tiles stand one after another. <see cref="AmxPanelProduct"/> has the roles of the factors the other way round: activations are its rows, and its
+    /// columns weights.
     /// </summary>
     public static byte[] EmitProduct(int rows, int columns) => new AmxTileEmitter(rows, columns).Product();
 
