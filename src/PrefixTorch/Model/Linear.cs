@@ -4,7 +4,7 @@ namespace PrefixTorch.Model;
 /// <c>y = x Wᵀ + b</c>, where W may be several matrices of the checkpoint that share their input (query, key and value; gate and up): their
 /// outputs stand side by side in <c>y</c>, and the checkpoint's memory stays as it is.
 /// </summary>
-internal sealed class Linear : IDisposable
+internal sealed unsafe class Linear : IDisposable
 {
     /// <summary>A product with the given matrices, stacked; <paramref name="bias"/> is for all their outputs, or null.</summary>
     /// <exception cref="PrefixTorchException">The matrices are held in different formats: their input is encoded once for all of them.</exception>
@@ -61,6 +61,9 @@ internal sealed class Linear : IDisposable
 
         throw new ArgumentOutOfRangeException(nameof(block), block, $"There are {BlocksOf(outputs)} blocks of {outputs} outputs.");
     }
+
+    /// <summary>The bias of output <paramref name="output"/>, among all, and of those behind it; or null.</summary>
+    public float* BiasFrom(int output) => Bias is Vector bias ? bias.Data + output : null;
 
     /// <summary>Frees bias and matrices.</summary>
     public void Dispose()

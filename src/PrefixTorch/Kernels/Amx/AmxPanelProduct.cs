@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Amx;
@@ -33,7 +32,7 @@ internal static unsafe class AmxPanelProduct
         AmxCode.Configure(new(AmxShape.MostRows, AmxShape.RowBytes, AmxShape.RowBytes));
         for (int n = first; n < end; n += OutputsAtOnce)
         {
-            int panels = CodeFormat.Panels(Math.Min(OutputsAtOnce, end - n));
+            int count = Math.Min(OutputsAtOnce, end - n), panels = CodeFormat.Panels(count);
             byte* codes = (byte*)w.Data + (n / Panel * pitch);
             for (int block = 0; block < blocks; block += PartBlocks)
             {
@@ -46,7 +45,7 @@ internal static unsafe class AmxPanelProduct
                 Multiply(x, block * CodeFormat.Int4Block, 2 * some, panels, widened, sums);
             }
 
-            Finish(w, bias, n, Math.Min(OutputsAtOnce, end - n), x, sums, y, yStride);
+            Finish(w, bias, n, count, x, sums, y, yStride);
         }
 
         AmxCode.Release();
@@ -72,34 +71,23 @@ internal static unsafe class AmxPanelProduct
     [SkipLocalsInit]
     private static void Finish(TileWeights w, float* bias, int n, int count, PaddedRows x, byte* sums, float* y, int yStride)
     {
+        float* scales = stackalloc float[OutputsAtOnce];
+        for (int i = 0; i < count; i++)
+        {
+            scales[i] = ((float*)w.Scales)[n + i] * WideningEmitter.Scale;
+        }
+
+        TileWeights widened = w with { Scales = (nint)scales };
+        bias = bias is null ? null : bias + n;
         int panels = CodeFormat.Panels(count);
-        float* scales = stackalloc float[Panel], biases = stackalloc float[Panel];
         for (int panel = 0; panel < panels; panel++)
         {
-            int output = n + (panel * Panel), some = Math.Min(Panel, n + count - output), columns = Math.Min(Together, panels - (panel / Together * Together));
-            for (int i = 0; i < some; i++)
+            int output = panel * Panel, columns = Math.Min(Together, panels - (panel / Together * Together));
+            for (int tile = 0; tile < x.Tiles; tile++)
             {
-                scales[i] = ((float*)w.Scales)[output + i] * WideningEmitter.Scale;
-                biases[i] = bias is null ? 0 : bias[output + i];
-            }
-
-            for (int row = 0; row < x.Rows; row++)
-            {
-                int tile = row / AmxShape.MostRows;
-                float* from = (float*)(Square(sums, tile, panel) + (((tile % Together * columns) + (panel % Together)) * AmxShape.TileBytes) + (row % AmxShape.MostRows * AmxShape.RowBytes));
-                float* to = y + ((long)row * yStride) + output;
-                if (some == Panel)
-                {
-                    Vector512<float> value = Vector512.Load(from) * Vector512.Load(scales);
-                    (bias is null ? value : value + Vector512.Load(biases)).Store(to);
-                    continue;
-                }
-
-                for (int i = 0; i < some; i++)
-                {
-                    float value = from[i] * scales[i];
-                    to[i] = bias is null ? value : value + biases[i];
-                }
+                byte* from = Square(sums, tile, panel) + (((tile % Together * columns) + (panel % Together)) * AmxShape.TileBytes);
+                int row = tile * AmxShape.MostRows, rows = Math.Min(AmxShape.MostRows, x.Rows - row);
+                TileProduct.Finish(widened, bias, output, Math.Min(Panel, count - output), rows, (float*)from, Panel, y + ((long)row * yStride) + n + output, yStride);
             }
         }
     }

@@ -10,8 +10,7 @@ internal static unsafe class PanelProduct<TTile>
     where TTile : struct, IPanelTile
 {
     private const int Panel = CodeFormat.Panel;
-    private const int OutputsAtOnce = 64;
-    private const int BytesPerBlock = 1 << 16;
+    private const int OutputsAtOnce = PanelShape.OutputsAtOnce;
 
     // Rows whose outputs stand side by side first: rows of y often lie a power of two apart, where the cache has room for few of them.
     private const int RowsAtOnce = 64;
@@ -19,9 +18,6 @@ internal static unsafe class PanelProduct<TTile>
 
     // Blocks of a part, where several tiles of rows meet the same panels: some rows of it, and a panel's, stay in the first cache level.
     private const int PartBlocks = 16;
-
-    /// <summary>How many outputs a thread should take at a time: of few rows what it streams in a few microseconds.</summary>
-    public static int OutputsPerBlock(int rows, int columns) => rows > GroupRows.MostWidth ? OutputsAtOnce : (int)Math.Max(1, BytesPerBlock / CodeFormat.PanelBytes(columns)) * Panel;
 
     /// <summary>Computes outputs <paramref name="first"/>, where a panel begins, … <paramref name="end"/> − 1 of every row.</summary>
     [SkipLocalsInit]

@@ -98,32 +98,17 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                 TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero, d4 = zero, d5 = zero, d6 = zero, d7 = zero;
                 for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
                 {
-                    TVector bytes = TVectors.Load((float*)(codes + line));
-                    TVector c = TVectors.LowNibbles(bytes);
-                    d0 = Dot(d0, c, v, 0);
-                    d1 = Dot(d1, c, v, 1);
-                    d2 = Dot(d2, c, v, 2);
-                    d3 = Dot(d3, c, v, 3);
+                    TVector bytes = TVectors.Load((float*)(codes + line)), low = TVectors.LowNibbles(bytes), high = TVectors.HighNibbles(bytes);
+                    d0 = Dot(d0, low, high, v, 0);
+                    d1 = Dot(d1, low, high, v, 1);
+                    d2 = Dot(d2, low, high, v, 2);
+                    d3 = Dot(d3, low, high, v, 3);
                     if (TRows.Count > 4)
                     {
-                        d4 = Dot(d4, c, v, 4);
-                        d5 = Dot(d5, c, v, 5);
-                        d6 = Dot(d6, c, v, 6);
-                        d7 = Dot(d7, c, v, 7);
-                    }
-
-                    c = TVectors.HighNibbles(bytes);
-                    byte* next = v + sizeof(int);
-                    d0 = Dot(d0, c, next, 0);
-                    d1 = Dot(d1, c, next, 1);
-                    d2 = Dot(d2, c, next, 2);
-                    d3 = Dot(d3, c, next, 3);
-                    if (TRows.Count > 4)
-                    {
-                        d4 = Dot(d4, c, next, 4);
-                        d5 = Dot(d5, c, next, 5);
-                        d6 = Dot(d6, c, next, 6);
-                        d7 = Dot(d7, c, next, 7);
+                        d4 = Dot(d4, low, high, v, 4);
+                        d5 = Dot(d5, low, high, v, 5);
+                        d6 = Dot(d6, low, high, v, 6);
+                        d7 = Dot(d7, low, high, v, 7);
                     }
                 }
 
@@ -220,9 +205,13 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
     }
 
-    // Four bytes of a row's meet those of every output.
+    // Eight bytes of a row's, four and four, meet those of every output.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, TVector codes, byte* v, int row) => TVectors.DotNibbles(dot, codes, TVectors.Broadcast(*(float*)(v + (row * CodeFormat.Group))));
+    private static TVector Dot(TVector dot, TVector low, TVector high, byte* v, int row)
+    {
+        float* words = (float*)(v + (row * CodeFormat.Group));
+        return TVectors.DotNibbles(TVectors.DotNibbles(dot, low, TVectors.Broadcast(words[0])), high, TVectors.Broadcast(words[1]));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long toCorrections)

@@ -67,7 +67,7 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxProduct.OutputsAtOnce);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            float* bias = linear.BiasFrom(first);
             byte* workspace = workspaces.Enter(out int index);
             AmxProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns, workspace);
             workspaces.Leave(index);
@@ -88,7 +88,7 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, AmxPanelProduct.OutputsAtOnce);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            float* bias = linear.BiasFrom(first);
             byte* workspace = workspaces.Enter(out int index);
             AmxPanelProduct.Run(part.Tiles, bias, start, end, x, y.Floats + first, y.Columns, workspace);
             workspaces.Leave(index);
@@ -121,7 +121,7 @@ internal readonly unsafe struct AmxProducts(Arena arena, KernelPool pool)
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            float* bias = linear.BiasFrom(first);
             AmxByteProduct.Run(part.Tiles, part.Rows, bias, start, end, x, y.Floats + first, y.Columns);
         }
     }

@@ -41,7 +41,7 @@ internal sealed unsafe partial class HostOperations
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            float* bias = linear.BiasFrom(first);
             if (workspaces.Exist)
             {
                 byte* workspace = workspaces.Enter(out int index);
@@ -65,14 +65,14 @@ internal sealed unsafe partial class HostOperations
     /// <summary>Blocks of outputs of int4, over all parts of a product.</summary>
     private readonly struct PanelJob(KernelSet kernels, GroupRows x, Linear linear, HostRows y) : IBlockJob
     {
-        private readonly int _outputsPerBlock = PanelProduct<ByteTile>.OutputsPerBlock(x.Rows, x.Columns);
+        private readonly int _outputsPerBlock = PanelShape.OutputsPerBlock(x.Rows, x.Columns);
 
         public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            part.Multiply(kernels, linear.Bias is Vector b ? b.Data + first : null, start, end, x, y.Floats + first, y.Columns);
+            part.Multiply(kernels, linear.BiasFrom(first), start, end, x, y.Floats + first, y.Columns);
         }
     }
 
@@ -89,7 +89,7 @@ internal sealed unsafe partial class HostOperations
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            part.Multiply(kernels, linear.Bias is Vector b ? b.Data + first : null, start, end, x, y.Floats + first, y.Columns);
+            part.Multiply(kernels, linear.BiasFrom(first), start, end, x, y.Floats + first, y.Columns);
         }
     }
 
@@ -103,7 +103,7 @@ internal sealed unsafe partial class HostOperations
         public void Run(int block)
         {
             (WeightMatrix part, int first, int start, int end) = linear.Block(block, _outputsPerBlock);
-            float* bias = linear.Bias is Vector b ? b.Data + first : null;
+            float* bias = linear.BiasFrom(first);
             TileProduct.Run(part.Tiles, bias, start, end, x, xPitch, y.Rows, y.Floats + first, y.Columns);
         }
     }

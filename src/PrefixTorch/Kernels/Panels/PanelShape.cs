@@ -1,0 +1,14 @@
+namespace PrefixTorch.Kernels.Panels;
+
+/// <summary>How products with panels are cut.</summary>
+internal static class PanelShape
+{
+    /// <summary>Outputs whose sums stand side by side.</summary>
+    public const int OutputsAtOnce = 64;
+
+    private const int BytesPerBlock = 1 << 16;
+
+    /// <summary>How many outputs a thread should take at a time: of few rows what it streams in a few microseconds.</summary>
+    public static int OutputsPerBlock(int rows, int columns) =>
+        rows > GroupRows.MostWidth ? OutputsAtOnce : (int)Math.Max(1, BytesPerBlock / CodeFormat.PanelBytes(columns)) * CodeFormat.Panel;
+}
