@@ -9,8 +9,8 @@ namespace PrefixTorch.Kernels.Panels;
 /// <remarks>
 /// <para>
 /// Rows are taken sixteen at a time, a tile, or all together where they are fewer. Of a tile's group: every row's 32 bytes, in the order in which codes come out of their words; every row's
-/// scale, and every row's correction, both fp32. A zero point is to be multiplied with the correction, −1 times the sum of the bytes, and since zero points count sixteenths the scale is
-/// a 16th of what it would be.
+/// scale, every row's correction, and every row's offset, all fp32. A zero point is to be multiplied with the correction, −1 times the sum of the bytes, and since zero points count sixteenths
+/// the scale is a 16th of what it would be. The offset is <see cref="Origin"/> times the scale, negative and exact: what is to be added where sums are counted from there.
 /// </para>
 /// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much. Of the last tile those rows that there are not stay undefined.</para>
 /// </remarks>
@@ -19,8 +19,18 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
     /// <summary>Rows of a tile at most.</summary>
     public const int MostWidth = 16;
 
+    /// <summary>
+    /// 1.5 × 2²³: from here on floats are as far apart as whole numbers, so that a sum of products that begins with this float's bits is a float without being converted.
+    /// </summary>
+    public const float Origin = 3 << 22;
+
+    // A scale has so few bits that three times it is a float.
+    private const uint ScaleBits = ~3u;
+
+    private const int Floats = 3;
+
     // Where rows are fewer than are computed together, as many are read.
-    private const int Slack = 2 * MostWidth * sizeof(float);
+    private const int Slack = Floats * MostWidth * sizeof(float);
 
     /// <summary>Rows.</summary>
     public int Rows => rows;
@@ -40,11 +50,11 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
     /// <summary>Where in a group the scales begin, in bytes.</summary>
     public int ScalesAt => Width * CodeFormat.Group;
 
-    /// <summary>Bytes from the scales to the corrections.</summary>
+    /// <summary>Bytes from the scales to the corrections, and from these to the offsets.</summary>
     public int ScaleBytes => Width * sizeof(float);
 
     /// <summary>Bytes of a group of so many rows.</summary>
-    public static int GroupBytes(int width) => width * (CodeFormat.Group + (2 * sizeof(float)));
+    public static int GroupBytes(int width) => width * (CodeFormat.Group + (Floats * sizeof(float)));
 
     /// <summary>Memory for so many rows.</summary>
     public static long Bytes(int rows, int columns) => (TilesOf(rows) * TileBytes(Math.Min(rows, MostWidth), columns)) + Slack;
@@ -67,8 +77,12 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
             int count = Math.Clamp(columns - k, 0, CodeFormat.Group);
             RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(from + ((long)k * TElement.Size), (byte*)values, count);
             new Span<float>(values + count, CodeFormat.Group - count).Clear();
-            byte* scales = group + ScalesAt;
-            ((float*)scales)[inTile] = CodedActivations<TVectors, TVector>.Group(values, (sbyte*)(group + (inTile * CodeFormat.Group)), out ((float*)(scales + ScaleBytes))[inTile]);
+            float scale = CodedActivations<TVectors, TVector>.Group(values, (sbyte*)(group + (inTile * CodeFormat.Group)), out float correction);
+            scale = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(scale) & ScaleBits);
+            float* floats = (float*)(group + ScalesAt) + inTile;
+            floats[0] = scale;
+            floats[Width] = correction;
+            floats[2 * Width] = -Origin * scale;
         }
     }
 

@@ -13,14 +13,18 @@ namespace PrefixTorch.Kernels.Panels;
 /// </remarks>
 internal sealed class PanelEmitter : TileAssembler
 {
-    /// <summary>Rows at most: so many products and sums, and a few registers more.</summary>
-    public const int MostRows = 8;
+    /// <summary>Rows at most: a tile of them.</summary>
+    public const int MostRows = GroupRows.MostWidth;
 
     private const int Line = Streams.Line;
     private const int Lines = CodeFormat.GroupCodes / Line;
+
+    // Products come first and sums after them, as far as registers go; the others stay in memory, where they go in the end.
+    private const int Offset = 27;
     private const int Weight = 28;
     private const int Codes = 29;
     private const int Mask = 30;
+    private const int Origin = 31;
 
     private readonly int _rows;
 
@@ -33,6 +37,12 @@ internal sealed class PanelEmitter : TileAssembler
     private static AssemblerRegister64 Y => rbx;
 
     private static AssemblerRegister64 YPitch => r11;
+
+    private static AssemblerRegister64 YPitch3 => r12;
+
+    private static AssemblerRegister64 FirstInMemory => r14;
+
+    private int InRegisters => Math.Min(_rows, Offset - _rows);
 
     /// <summary>
     /// The code for so many rows. <see cref="TileArguments.Weights"/> is a panel's block, <see cref="TileArguments.Steps"/> so many of them; <see cref="TileArguments.X"/> the first row's values
@@ -48,6 +58,8 @@ internal sealed class PanelEmitter : TileAssembler
         _code.mov(ScaleBytes, Field(nameof(TileArguments.XScaleBytes), __qword_ptr));
         _code.mov(r13d, 0xf0f0f0f0u);
         _code.vpbroadcastd(s_zmm[Mask], r13d);
+        _code.mov(r13d, BitConverter.SingleToUInt32Bits(GroupRows.Origin));
+        _code.vpbroadcastd(s_zmm[Origin], r13d);
         LoadSums();
         _code.Label(ref loop);
         for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)
@@ -75,7 +87,7 @@ internal sealed class PanelEmitter : TileAssembler
     {
         for (int row = 0; row < _rows; row++)
         {
-            Clear(s_zmm[row]);
+            _code.vmovdqa32(s_zmm[row], s_zmm[Origin]);
         }
 
         for (int line = 0; line < Lines; line++)
@@ -97,7 +109,8 @@ internal sealed class PanelEmitter : TileAssembler
         }
     }
 
-    // 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then both scales.
+    // 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then both scales. Sums began as the bits of a float,
+    // and are floats so far from it as they are: what it is too much is taken off with the first scale, exactly too.
     private void Weigh(int header)
     {
         LoadBytes(s_zmm[Codes], header + CodeFormat.Panel);
@@ -106,10 +119,18 @@ internal sealed class PanelEmitter : TileAssembler
         for (int row = 0; row < _rows; row++)
         {
             AssemblerRegisterZMM product = s_zmm[row];
-            _code.vcvtdq2ps(product, product);
             _code.vfmadd231ps(product, s_zmm[Codes], __dword_bcst[Scales + ScaleBytes + (row * sizeof(float))]);
-            _code.vmulps(product, product, __dword_bcst[Scales + (row * sizeof(float))]);
-            _code.vfmadd231ps(Sum(row), product, s_zmm[Weight]);
+            _code.vbroadcastss(s_zmm[Offset], __dword_ptr[Scales + (ScaleBytes * 2) + (row * sizeof(float))]);
+            _code.vfmadd132ps(product, s_zmm[Offset], __dword_bcst[Scales + (row * sizeof(float))]);
+            if (row < InRegisters)
+            {
+                _code.vfmadd231ps(Sum(row), product, s_zmm[Weight]);
+            }
+            else
+            {
+                _code.vfmadd213ps(product, s_zmm[Weight], SumInMemory(row));
+                _code.vmovups(SumInMemory(row), product);
+            }
         }
     }
 
@@ -124,34 +145,50 @@ internal sealed class PanelEmitter : TileAssembler
         Label zero = _code.CreateLabel(), done = _code.CreateLabel();
         _code.mov(Y, Field(nameof(TileArguments.Y), __qword_ptr));
         _code.mov(YPitch, Field(nameof(TileArguments.YPitch), __qword_ptr));
+        _code.mov(FirstInMemory, YPitch);
+        _code.imul(FirstInMemory, FirstInMemory, InRegisters);
+        _code.add(FirstInMemory, Y);
+        _code.lea(YPitch3, __[YPitch + (YPitch * 2)]);
         _code.cmp(Field(nameof(TileArguments.Adds), __dword_ptr), 0);
         _code.je(zero);
-        _code.mov(r13, Y);
-        for (int row = 0; row < _rows; row++)
-        {
-            _code.vmovups(Sum(row), __zmmword_ptr[r13]);
-            _code.add(r13, YPitch);
-        }
-
+        ForRegisters(row => _code.vmovups(Sum(row), __zmmword_ptr[r13]));
         _code.jmp(done);
         _code.Label(ref zero);
-        for (int row = 0; row < _rows; row++)
+        for (int row = 0; row < InRegisters; row++)
         {
             Clear(Sum(row));
+        }
+
+        for (int row = InRegisters; row < _rows; row++)
+        {
+            _code.vmovups(SumInMemory(row), Sum(0));
         }
 
         _code.Label(ref done);
         _code.nop();
     }
 
-    private void StoreSums()
+    private void StoreSums() => ForRegisters(row => _code.vmovups(__zmmword_ptr[r13], Sum(row)));
+
+    // Row by row of those in registers, r13 where it lies.
+    private void ForRegisters(Action<int> emit)
     {
-        for (int row = 0; row < _rows; row++)
+        _code.mov(r13, Y);
+        for (int row = 0; row < InRegisters; row++)
         {
-            _code.vmovups(__zmmword_ptr[Y], Sum(row));
-            _code.add(Y, YPitch);
+            emit(row);
+            _code.add(r13, YPitch);
         }
     }
 
-    private static AssemblerRegisterZMM Sum(int row) => s_zmm[MostRows + row];
+    private AssemblerRegisterZMM Sum(int row) => s_zmm[_rows + row];
+
+    private AssemblerMemoryOperand SumInMemory(int row) => (row - InRegisters) switch
+    {
+        0 => __zmmword_ptr[FirstInMemory],
+        1 => __zmmword_ptr[FirstInMemory + YPitch],
+        2 => __zmmword_ptr[FirstInMemory + (YPitch * 2)],
+        3 => __zmmword_ptr[FirstInMemory + YPitch3],
+        _ => __zmmword_ptr[FirstInMemory + (YPitch * 4)],
+    };
 }

@@ -21,7 +21,7 @@ internal unsafe struct TileArguments
     /// <summary>Of codes in panels: the first row's scale, in its first group.</summary>
     public byte* XScales;
 
-    /// <summary>Bytes from a group's scales to its corrections.</summary>
+    /// <summary>Bytes from a group's scales to its corrections, and from these to its offsets.</summary>
     public long XScaleBytes;
 
     /// <summary>Whole steps; see <see cref="TileLayout"/>.</summary>
