@@ -26,6 +26,23 @@ internal unsafe struct KeyValueRun
             }
         }
     }
+
+    /// <summary>The scales of the first <paramref name="limit"/> keys, or values, side by side. False where there are none.</summary>
+    public static bool Scales(KeyValueRun* run, int limit, bool areValues, float* to)
+    {
+        if (run->KeyScales == null)
+        {
+            return false;
+        }
+
+        for (int done = 0; done < limit; done += run->Count, run++)
+        {
+            int count = Math.Min(run->Count, limit - done);
+            new ReadOnlySpan<float>(areValues ? run->ValueScales : run->KeyScales, count).CopyTo(new Span<float>(to + done, count));
+        }
+
+        return true;
+    }
 }
 
 /// <summary>A query, already scaled by 1/√D, that meets the first <see cref="Limit"/> keys of a block, and where its partial result goes.</summary>
@@ -86,9 +103,11 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             AttentionScores<TVectors, TVector>.Run(panel, headDim, queries, count, scores + key, pitch);
         }
 
+        float* scales = stackalloc float[2 * limit];
+        bool isScaled = KeyValueRun.Scales(runs, limit, areValues: false, scales) && KeyValueRun.Scales(runs, limit, areValues: true, scales + limit);
         for (int i = 0; i < count; i++)
         {
-            Weights(runs, scores + i * pitch, queries[i]);
+            Weights(scores + i * pitch, isScaled ? scales : null, isScaled ? scales + limit : null, queries[i]);
         }
 
         for (int row = 0; row < limit; row += AttentionValues<TVectors, TVector>.Rows)
@@ -121,35 +140,24 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    /// <summary>Scores to weights, their maximum and sum to the partial result. Up to a whole register, scores beyond the limit are overwritten.</summary>
+    // Scores to weights, their maximum and sum to the partial result. Up to a whole register, scores beyond the limit are overwritten.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Weights(KeyValueRun* runs, float* scores, in AttentionQuery query)
+    private static void Weights(float* scores, float* keyScales, float* valueScales, in AttentionQuery query)
     {
-        int limit = query.Limit, done = 0;
-        for (KeyValueRun* run = runs; done < limit; run++)
-        {
-            Scale(scores + done, run->KeyScales, Math.Min(run->Count, limit - done));
-            done += run->Count;
-        }
-
-        int padded = (limit + TVectors.Width - 1) / TVectors.Width * TVectors.Width;
+        int limit = query.Limit, padded = (limit + TVectors.Width - 1) / TVectors.Width * TVectors.Width;
+        Scale(scores, keyScales, limit);
         for (int i = limit; i < padded; i++)
         {
             scores[i] = float.NegativeInfinity;
         }
 
         query.Partial[0] = Exponentials(scores, padded, out query.Partial[1]);
-        done = 0;
-        for (KeyValueRun* run = runs; done < limit; run++)
-        {
-            Scale(scores + done, run->ValueScales, Math.Min(run->Count, limit - done));
-            done += run->Count;
-        }
+        Scale(scores, valueScales, limit);
     }
 
-    // Each number by its own scale: the same bits wherever a run begins.
+    /// <summary>Each number by its own scale, where there are scales.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Scale(float* numbers, float* scales, int count)
+    public static void Scale(float* numbers, float* scales, int count)
     {
         if (scales == null)
         {

@@ -49,37 +49,54 @@ internal static unsafe class PairAttention<TElement>
             Round(queries[i].Values, headDim, rounded + (i * headDim));
         }
 
-        int pitch = (limit + PanelRows - 1) / PanelRows * PanelRows;
-        float* scores = stackalloc float[rows * pitch];
+        int padded = (limit + PanelRows - 1) / PanelRows * PanelRows, pitch = padded + (Streams.Line / sizeof(float)), weightPitch = padded + (Streams.Line / sizeof(ushort));
+        byte* memory = stackalloc byte[(rows * pitch * sizeof(float)) + (rows * weightPitch * sizeof(ushort)) + (PanelRows * headDim * sizeof(ushort)) + Streams.Line];
+        float* scores = (float*)Streams.Aligned(memory);
+        ushort* weights = (ushort*)(scores + (rows * pitch));
+        uint* panel = (uint*)(weights + (rows * weightPitch));
         TPairs.Scores<TElement>(runs, limit, headDim, queries, rounded, count, scores, pitch);
-
-        ushort* weights = stackalloc ushort[rows * pitch];
-        for (int i = 0; i < count; i++)
-        {
-            // A query's own keys, and zeros for those that others see.
-            float* own = scores + (i * pitch);
-            AttentionKernel<Vectors512, Vector512<float>, TElement>.Weights(runs, own, queries[i]);
-            new Span<float>(own + queries[i].Limit, pitch - queries[i].Limit).Clear();
-            Round(own, pitch, weights + (i * pitch));
-        }
-
+        Weigh(runs, limit, scores, pitch, queries, count, weights, weightPitch);
         byte** values = stackalloc byte*[limit];
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
-        byte* memory = stackalloc byte[(PanelRows * headDim * sizeof(ushort)) + Streams.Line];
-        uint* panel = (uint*)Streams.Aligned(memory);
         float* sums = stackalloc float[rows * headDim];
         TPairs.Begin(count);
         for (int row = 0; row < limit; row += PanelRows)
         {
             int some = Math.Min(PanelRows, limit - row);
             FillValues(values + row, some, headDim, panel);
-            Values<TPairs>(panel, row, TPairs.Fill(panel, (some + 1) / 2, headDim), weights + row, pitch, queries, count, headDim, sums);
+            Values<TPairs>(panel, row, TPairs.Fill(panel, (some + 1) / 2, headDim), weights + row, weightPitch, queries, count, headDim, sums);
         }
 
         TPairs.End();
         for (int i = 0; i < count; i++)
         {
             Restore(sums + (i * headDim), headDim, queries[i].Partial + 2);
+        }
+    }
+
+    // Scores to weights of bf16, their maximum and sum to the partial result. Of keys that only others see, weights are zero.
+    [SkipLocalsInit]
+    private static void Weigh(KeyValueRun* runs, int limit, float* scores, int pitch, AttentionQuery* queries, int count, ushort* weights, int weightPitch)
+    {
+        float* keyScales = stackalloc float[pitch], valueScales = stackalloc float[pitch];
+        bool isScaled = KeyValueRun.Scales(runs, limit, areValues: false, keyScales) && KeyValueRun.Scales(runs, limit, areValues: true, valueScales);
+        if (isScaled)
+        {
+            new Span<float>(valueScales + limit, pitch - limit).Clear();
+        }
+
+        TileArguments arguments = new() { XScales = (byte*)valueScales };
+        for (int i = 0; i < count; i++, scores += pitch, weights += weightPitch)
+        {
+            int own = queries[i].Limit, padded = (own + SoftmaxEmitter.Step - 1) / SoftmaxEmitter.Step * SoftmaxEmitter.Step;
+            AttentionKernel<Vectors512, Vector512<float>, TElement>.Scale(scores, isScaled ? keyScales : null, own);
+            new Span<float>(scores + own, padded - own).Fill(float.NegativeInfinity);
+            arguments.X = (byte*)scores;
+            arguments.Weights = (byte*)weights;
+            arguments.Y = queries[i].Partial;
+            arguments.Steps = padded / SoftmaxEmitter.Step;
+            TileCode.GetSoftmax(isScaled)(&arguments);
+            new Span<ushort>(weights + padded, weightPitch - padded).Clear();
         }
     }
 
