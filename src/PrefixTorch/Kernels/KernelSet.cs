@@ -44,7 +44,16 @@ internal abstract unsafe class KernelSet
     public abstract void EncodeActivations(DType type, byte* x, CodedRows to, int row);
 
     /// <inheritdoc cref="GroupRows.Fill"/>
-    public abstract void EncodeActivations(DType type, byte* x, GroupRows to, int row);
+    public abstract void EncodeActivations(DType type, byte* x, GroupRows to, int row, int chunk);
+
+    /// <summary>Rounds a whole row.</summary>
+    public void EncodeActivations(DType type, byte* x, GroupRows to, int row)
+    {
+        for (int chunk = 0; chunk < to.Chunks; chunk++)
+        {
+            EncodeActivations(type, x, to, row, chunk);
+        }
+    }
 
     /// <inheritdoc cref="Int8Kernel{TVectors, TVector}.Run"/>
     public abstract void LinearInt8(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
@@ -154,15 +163,15 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
     }
 
-    public override void EncodeActivations(DType type, byte* x, GroupRows to, int row)
+    public override void EncodeActivations(DType type, byte* x, GroupRows to, int row, int chunk)
     {
         switch (type)
         {
             case DType.Float32:
-                to.Fill<TVectors, TVector, Float32Element>(row, x);
+                to.Fill<TVectors, TVector, Float32Element>(row, chunk, x);
                 break;
             case DType.BFloat16:
-                to.Fill<TVectors, TVector, BFloat16Element>(row, x);
+                to.Fill<TVectors, TVector, BFloat16Element>(row, chunk, x);
                 break;
             default:
                 throw NoKernel(type);

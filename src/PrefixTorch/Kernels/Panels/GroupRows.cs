@@ -29,6 +29,9 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
 
     private const int Floats = 3;
 
+    // Values of a row that are rounded together.
+    private const int Chunk = 8 * CodeFormat.Group;
+
     // Where rows are fewer than are computed together, as many are read.
     private const int Slack = Floats * MostWidth * sizeof(float);
 
@@ -43,6 +46,9 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
 
     /// <summary>Tiles of rows.</summary>
     public int Tiles => TilesOf(rows);
+
+    /// <summary>In how many chunks a row is rounded.</summary>
+    public int Chunks => (columns + Chunk - 1) / Chunk;
 
     /// <summary>Bytes from one group to the next.</summary>
     public int Pitch => GroupBytes(Width);
@@ -62,27 +68,26 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
     /// <summary>A tile's group.</summary>
     public byte* At(int tile, int group) => data + (tile * TileBytes(Width, columns)) + ((long)group * Pitch);
 
-    /// <summary>Rounds one row of floats, <c>[columns]</c>. Rows may be filled by different threads.</summary>
+    /// <summary>Rounds a chunk of one row of floats, <c>[columns]</c>. Chunks may be filled by different threads: best those of several rows by one, since rows' scales stand side by side.</summary>
     [SkipLocalsInit]
-    public void Fill<TVectors, TVector, TElement>(int row, byte* from)
+    public void Fill<TVectors, TVector, TElement>(int row, int chunk, byte* from)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct
         where TElement : struct, IElement
     {
-        float* values = stackalloc float[CodeFormat.Group];
-        int groups = 2 * CodeFormat.Int4Blocks(columns), inTile = row % MostWidth;
-        byte* group = At(row / MostWidth, 0);
-        for (int k = 0; k < groups * CodeFormat.Group; k += CodeFormat.Group, group += Pitch)
+        float* values = stackalloc float[Chunk];
+        int k = chunk * Chunk, some = Math.Min(Chunk, (CodeFormat.Int4Blocks(columns) * CodeFormat.Int4Block) - k), count = Math.Clamp(columns - k, 0, some);
+        RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(from + ((long)k * TElement.Size), (byte*)values, count);
+        new Span<float>(values + count, some - count).Clear();
+        int inTile = row % MostWidth, width = Width, pitch = Pitch;
+        byte* group = At(row / MostWidth, k / CodeFormat.Group), bytes = group + (inTile * CodeFormat.Group), floats = group + ScalesAt + (inTile * sizeof(float));
+        for (int i = 0; i < some; i += CodeFormat.Group, bytes += pitch, floats += pitch)
         {
-            int count = Math.Clamp(columns - k, 0, CodeFormat.Group);
-            RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(from + ((long)k * TElement.Size), (byte*)values, count);
-            new Span<float>(values + count, CodeFormat.Group - count).Clear();
-            float scale = CodedActivations<TVectors, TVector>.Group(values, (sbyte*)(group + (inTile * CodeFormat.Group)), out float correction);
+            float scale = CodedActivations<TVectors, TVector>.Group(values + i, (sbyte*)bytes, out float correction);
             scale = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(scale) & ScaleBits);
-            float* floats = (float*)(group + ScalesAt) + inTile;
-            floats[0] = scale;
-            floats[Width] = correction;
-            floats[2 * Width] = -Origin * scale;
+            ((float*)floats)[0] = scale;
+            ((float*)floats)[width] = correction;
+            ((float*)floats)[2 * width] = -Origin * scale;
         }
     }
 

@@ -113,9 +113,19 @@ internal sealed unsafe partial class HostOperations
         public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);
     }
 
+    /// <summary>A chunk of every row of a tile.</summary>
     private readonly struct EncodeGroupsJob(KernelSet kernels, HostRows x, GroupRows to) : IBlockJob
     {
-        public void Run(int row) => kernels.EncodeActivations(x.DType, x.Row(row), to, row);
+        public int Blocks => to.Tiles * to.Chunks;
+
+        public void Run(int block)
+        {
+            int first = block / to.Chunks * GroupRows.MostWidth, end = Math.Min(x.Rows, first + GroupRows.MostWidth);
+            for (int row = first; row < end; row++)
+            {
+                kernels.EncodeActivations(x.DType, x.Row(row), to, row, block % to.Chunks);
+            }
+        }
     }
 
     /// <summary>One row: its query turned, its key turned and its value as it is, into their slot.</summary>

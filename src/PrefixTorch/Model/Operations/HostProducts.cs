@@ -54,7 +54,7 @@ internal sealed unsafe partial class HostOperations
 
         var rows = new GroupRows(_arena.Take(GroupRows.Bytes(x.Rows, x.Columns)), x.Rows, x.Columns);
         var encode = new EncodeGroupsJob(_kernels, x, rows);
-        ForRows(x.Rows, ref encode);
+        _pool.Run(encode.Blocks, ref encode);
         var job = new PanelJob(_kernels, rows, linear, y);
         _pool.Run(job.Blocks, ref job);
     }
