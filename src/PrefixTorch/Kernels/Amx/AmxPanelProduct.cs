@@ -80,13 +80,14 @@ internal static unsafe class AmxPanelProduct
         TileWeights widened = w with { Scales = (nint)scales };
         bias = bias is null ? null : bias + n;
         int panels = CodeFormat.Panels(count);
-        for (int panel = 0; panel < panels; panel++)
+        for (int tile = 0; tile < x.Tiles; tile++)
         {
-            int output = panel * Panel, columns = Math.Min(Together, panels - (panel / Together * Together));
-            for (int tile = 0; tile < x.Tiles; tile++)
+            // Panel by panel, whose places in a row of y are neighbours: rows lie pages apart.
+            int row = tile * AmxShape.MostRows, rows = Math.Min(AmxShape.MostRows, x.Rows - row);
+            for (int panel = 0; panel < panels; panel++)
             {
+                int output = panel * Panel, columns = Math.Min(Together, panels - (panel / Together * Together));
                 byte* from = Square(sums, tile, panel) + (((tile % Together * columns) + (panel % Together)) * AmxShape.TileBytes);
-                int row = tile * AmxShape.MostRows, rows = Math.Min(AmxShape.MostRows, x.Rows - row);
                 TileProduct.Finish(widened, bias, output, Math.Min(Panel, count - output), rows, (float*)from, Panel, y + ((long)row * yStride) + n + output, yStride);
             }
         }

@@ -118,11 +118,12 @@ internal static unsafe class AmxProduct
 
         public void Finish(float* bias, float* y, int yStride)
         {
-            for (int tile = 0; tile < Tiles; tile++)
+            // Tile by tile of outputs, whose places in a row of y are neighbours: rows lie pages apart.
+            for (int row = 0; row < x.Rows; row += Rows)
             {
-                int output = FirstOutput(tile);
-                for (int row = 0; row < x.Rows; row += Rows)
+                for (int tile = 0; tile < Tiles; tile++)
                 {
+                    int output = FirstOutput(tile);
                     AmxTile.Place(Sums(tile, row / Rows), x.Pitch, rows, Math.Min(Rows, x.Rows - row), null, bias is null ? null : bias + output, y + ((long)row * yStride) + output, yStride);
                 }
             }
