@@ -28,7 +28,7 @@ public unsafe class GroupRowsTests
     }
 
     [Fact]
-    public void CorrectionsAreTheNegativeSumsOfGroups()
+    public void CorrectionsAreTheNegativeSumsOfGroupsAndOffsetsExactProducts()
     {
         using var coded = new Encoded(Cpu.Isa, Quantized.Random(2 * 100, seed: 2), 2);
         for (int row = 0; row < 2; row++)
@@ -36,7 +36,9 @@ public unsafe class GroupRowsTests
             for (int group = 0; group < 4; group++)
             {
                 int sum = Enumerable.Range(0, 32).Sum(i => (int)*Place(coded.Rows, row, (group * 32) + i));
-                Assert.Equal(-sum, *(float*)((byte*)Scale(coded.Rows, row, group * 32) + coded.Rows.ScaleBytes));
+                byte* scale = (byte*)Scale(coded.Rows, row, group * 32);
+                Assert.Equal(-sum, *(float*)(scale + coded.Rows.ScaleBytes));
+                Assert.Equal(-(double)WholeNumbers.Shift * *(float*)scale, *(float*)(scale + (2 * coded.Rows.ScaleBytes)));
             }
         }
     }

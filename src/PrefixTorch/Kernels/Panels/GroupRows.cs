@@ -10,7 +10,8 @@ namespace PrefixTorch.Kernels.Panels;
 /// <para>
 /// Rows are taken sixteen at a time, a tile, or all together where they are fewer. Of a tile's group: every row's 32 bytes, in the order in which codes come out of their words; every row's
 /// scale, every row's correction, and every row's offset, all fp32. A zero point is to be multiplied with the correction, −1 times the sum of the bytes, and since zero points count sixteenths
-/// the scale is a 16th of what it would be. The offset is <see cref="Origin"/> times the scale, negative and exact: what is to be added where sums are counted from there.
+/// the scale is a 16th of what it would be. The offset is <see cref="WholeNumbers.Shift"/> times the scale, negative and exact: what is to be added where sums are counted from there, so that
+/// they are floats without being converted.
 /// </para>
 /// <para>A view of memory that its maker owns; <see cref="Bytes"/> says how much. Of the last tile those rows that there are not stay undefined.</para>
 /// </remarks>
@@ -18,11 +19,6 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
 {
     /// <summary>Rows of a tile at most.</summary>
     public const int MostWidth = 16;
-
-    /// <summary>
-    /// 1.5 × 2²³: from here on floats are as far apart as whole numbers, so that a sum of products that begins with this float's bits is a float without being converted.
-    /// </summary>
-    public const float Origin = 3 << 22;
 
     // A scale has so few bits that three times it is a float.
     private const uint ScaleBits = ~3u;
@@ -87,7 +83,7 @@ internal readonly unsafe struct GroupRows(byte* data, int rows, int columns)
             scale = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(scale) & ScaleBits);
             ((float*)floats)[0] = scale;
             ((float*)floats)[width] = correction;
-            ((float*)floats)[2 * width] = -Origin * scale;
+            ((float*)floats)[2 * width] = -WholeNumbers.Shift * scale;
         }
     }
 

@@ -25,7 +25,7 @@ internal sealed class PanelEmitter : TileAssembler
     private const int Weight = 28;
     private const int Codes = 29;
     private const int Mask = 30;
-    private const int Origin = 31;
+    private const int Shift = 31;
 
     private readonly int _rows;
 
@@ -62,8 +62,8 @@ internal sealed class PanelEmitter : TileAssembler
         _code.mov(ScaleBytes, Field(nameof(TileArguments.XScaleBytes), __qword_ptr));
         _code.mov(r13d, 0xf0f0f0f0u);
         _code.vpbroadcastd(s_zmm[Mask], r13d);
-        _code.mov(r13d, BitConverter.SingleToUInt32Bits(GroupRows.Origin));
-        _code.vpbroadcastd(s_zmm[Origin], r13d);
+        _code.mov(r13d, BitConverter.SingleToUInt32Bits(WholeNumbers.Shift));
+        _code.vpbroadcastd(s_zmm[Shift], r13d);
         LoadSums();
         _code.Label(ref loop);
         for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)
@@ -91,7 +91,7 @@ internal sealed class PanelEmitter : TileAssembler
     {
         for (int row = 0; row < _rows; row++)
         {
-            _code.vmovdqa32(s_zmm[row], s_zmm[Origin]);
+            _code.vmovdqa32(s_zmm[row], s_zmm[Shift]);
         }
 
         if (HasSecondChain)

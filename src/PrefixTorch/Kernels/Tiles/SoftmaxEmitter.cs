@@ -22,9 +22,6 @@ internal sealed class SoftmaxEmitter : TileAssembler
 
     private const int NotGreater = 0x0a;
 
-    // Where a float begins to count whole numbers.
-    private const float Origin = 3 << 22;
-
     // Registers that hold the same number in every lane.
     private const int Greatest = 16;
     private const int Log = 17;
@@ -56,7 +53,7 @@ internal sealed class SoftmaxEmitter : TileAssembler
         _code.mov(Partial, Field(nameof(TileArguments.Y), __qword_ptr));
         FindGreatest();
         Load(Log, -MathF.Log2(MathF.E));
-        Load(Shift, Origin);
+        Load(Shift, WholeNumbers.Shift);
         Load(Furthest, 87.3f);
         for (int i = 0; i < s_coefficients.Length; i++)
         {
