@@ -49,6 +49,7 @@ internal static unsafe class PairAttention<TElement>
             Round(queries[i].Values, headDim, rounded + (i * headDim));
         }
 
+        // A line further than need be: rows a power of two apart fall on few of the cache's sets.
         int padded = (limit + PanelRows - 1) / PanelRows * PanelRows, pitch = padded + (Streams.Line / sizeof(float)), weightPitch = padded + (Streams.Line / sizeof(ushort));
         byte* memory = stackalloc byte[(rows * pitch * sizeof(float)) + (rows * weightPitch * sizeof(ushort)) + (PanelRows * headDim * sizeof(ushort)) + Streams.Line];
         float* scores = (float*)Streams.Aligned(memory);
