@@ -42,8 +42,7 @@ internal sealed class ByteRowEmitter : TileAssembler
             _code.lea(Rows[i], __[Rows[i - 1] + (WeightPitch * 4)]);
         }
 
-        _code.mov(r13d, 0x80808080);
-        _code.vpbroadcastd(s_zmm[SignBits], r13d);
+        Broadcast(s_zmm[SignBits], 0x80808080);
         Clear(s_zmm[Sum]);
         _code.Label(ref loop);
         Clear(s_zmm[Correction]);

@@ -60,10 +60,8 @@ internal sealed class PanelEmitter : TileAssembler
         Enter();
         _code.mov(Scales, Field(nameof(TileArguments.XScales), __qword_ptr));
         _code.mov(ScaleBytes, Field(nameof(TileArguments.XScaleBytes), __qword_ptr));
-        _code.mov(r13d, 0xf0f0f0f0u);
-        _code.vpbroadcastd(s_zmm[Mask], r13d);
-        _code.mov(r13d, BitConverter.SingleToUInt32Bits(WholeNumbers.Shift));
-        _code.vpbroadcastd(s_zmm[Shift], r13d);
+        Broadcast(s_zmm[Mask], 0xf0f0f0f0);
+        Broadcast(s_zmm[Shift], BitConverter.SingleToUInt32Bits(WholeNumbers.Shift));
         LoadSums();
         _code.Label(ref loop);
         for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)

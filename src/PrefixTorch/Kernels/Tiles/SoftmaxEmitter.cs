@@ -14,10 +14,9 @@ namespace PrefixTorch.Kernels.Tiles;
 internal sealed class SoftmaxEmitter : TileAssembler
 {
     /// <summary>Scores of a step.</summary>
-    public const int Step = Registers * Lanes;
+    public const int Step = Registers * PairTileEmitter.Lanes;
 
     private const int Registers = 4;
-    private const int Lanes = 16;
     private const int Line = Streams.Line;
 
     private const int NotGreater = 0x0a;
@@ -34,7 +33,6 @@ internal sealed class SoftmaxEmitter : TileAssembler
     private static readonly float[] s_coefficients = [1.32647273e-3f, 9.67151299e-3f, 5.55073359e-2f, 0.240222424f, 0.693147004f, 1];
 
     private readonly bool _isScaled;
-    private readonly List<(Label Place, float Value)> _constants = [];
 
     private SoftmaxEmitter(bool isScaled) => _isScaled = isScaled;
 
@@ -62,13 +60,6 @@ internal sealed class SoftmaxEmitter : TileAssembler
 
         Weigh();
         Leave();
-        foreach ((Label place, float value) in _constants)
-        {
-            Label label = place;
-            _code.Label(ref label);
-            _code.dd(value);
-        }
-
         return ToBytes();
     }
 
@@ -159,12 +150,7 @@ internal sealed class SoftmaxEmitter : TileAssembler
         quarter(xmm0, xmm0, xmm1);
     }
 
-    private void Load(int register, float value)
-    {
-        Label place = _code.CreateLabel();
-        _constants.Add((place, value));
-        _code.vbroadcastss(s_zmm[register], __dword_ptr[place]);
-    }
+    private void Load(int register, float value) => Broadcast(s_zmm[register], BitConverter.SingleToUInt32Bits(value));
 
     private static void ForRegisters(Action<int> emit)
     {

@@ -114,6 +114,13 @@ internal abstract class TileAssembler
         _code.ret();
     }
 
+    /// <summary>The same number in every lane; r13 is lost.</summary>
+    protected void Broadcast(AssemblerRegisterZMM register, uint bits)
+    {
+        _code.mov(r13d, bits);
+        _code.vpbroadcastd(register, r13d);
+    }
+
     protected void Clear(AssemblerRegisterZMM register) => _code.vpxord(register, register, register);
 
     protected static AssemblerMemoryOperand Field(string name, AssemblerMemoryOperandFactory size) =>

@@ -94,8 +94,7 @@ internal sealed class TileEmitter : TileAssembler
     private void Int8()
     {
         Label block = _code.CreateLabel(), step = _code.CreateLabel();
-        _code.mov(r13d, SignBits);
-        _code.vpbroadcastd(s_zmm[Mask], r13d);
+        Broadcast(s_zmm[Mask], SignBits);
         _code.Label(ref block);
         for (int row = 0; row < _shape.Rows; row++)
         {
