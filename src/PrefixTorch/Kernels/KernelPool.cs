@@ -140,7 +140,9 @@ internal sealed unsafe class KernelPool : IDisposable
             for (int i = 0; i < _ranges.Length; i++)
             {
                 ref Range range = ref _ranges[(thread + i) % _ranges.Length];
-                for (int block; _failure is null && (block = Interlocked.Increment(ref range.Next) - 1) < range.End;)
+
+                // Looked at before it is taken from: what all have finished is then read by all, and written by none.
+                for (int block; _failure is null && Volatile.Read(ref range.Next) < range.End && (block = Interlocked.Increment(ref range.Next) - 1) < range.End;)
                 {
                     _run(_job, block);
                 }

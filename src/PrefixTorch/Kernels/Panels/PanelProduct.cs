@@ -23,6 +23,7 @@ internal static unsafe class PanelProduct<TTile>
     [SkipLocalsInit]
     public static void Run(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
     {
+        w.AskForScales(first, end);
         long pitch = CodeFormat.PanelBytes(w.Columns);
         int blocks = CodeFormat.Int4Blocks(w.Columns), part = x.Rows <= GroupRows.MostWidth ? blocks : PartBlocks;
         float* near = stackalloc float[Math.Min(x.Tiles * GroupRows.MostWidth, RowsAtOnce) * NearStride];
