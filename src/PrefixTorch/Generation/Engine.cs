@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using PrefixTorch.Caching;
 using PrefixTorch.Kernels;
 using PrefixTorch.Model;
+using PrefixTorch.Sampling;
 
 namespace PrefixTorch.Generation;
 
@@ -28,6 +29,7 @@ internal sealed class Engine : IDisposable
     private readonly List<SequenceRun> _running = [];
     private readonly Thread _thread;
     private float[] _logits = [];
+    private LogitsSummary.Part[] _summaries = [];
     private volatile bool _stop;
 
     /// <summary>Starts the thread.</summary>
@@ -284,7 +286,15 @@ internal sealed class Engine : IDisposable
     // Passes over the whole vocabulary, many times a step: all threads share them out. What a sequence draws depends on itself alone.
     private void Choose(List<Choice> choices)
     {
-        var job = new ChoiceJob(choices);
+        int blocks = LogitsSummary.Blocks(_vocabulary);
+        if (_summaries.Length < choices.Count * blocks)
+        {
+            _summaries = new LogitsSummary.Part[choices.Count * blocks];
+        }
+
+        var summary = new SummaryJob(choices, blocks, _summaries);
+        _pool.Run(choices.Count * blocks, ref summary);
+        var job = new ChoiceJob(choices, blocks, _summaries);
         _pool.Run(choices.Count, ref job);
         choices.ForEach(choice => Guard(choice.Run, choice.Run.Accept));
     }
@@ -331,9 +341,19 @@ internal sealed class Engine : IDisposable
     /// <summary>A sequence that is to choose its next token, and the logits to choose by.</summary>
     private readonly record struct Choice(SequenceRun Run, ReadOnlyMemory<float> Logits);
 
-    /// <summary>A token for each sequence; a block is one of them.</summary>
-    private readonly struct ChoiceJob(List<Choice> choices) : IBlockJob
+    /// <summary>What there is to know of each sequence's logits, block by block.</summary>
+    private readonly struct SummaryJob(List<Choice> choices, int blocks, LogitsSummary.Part[] summaries) : IBlockJob
     {
-        public void Run(int block) => choices[block].Run.Choose(choices[block].Logits.Span);
+        public void Run(int block) => summaries[block] = LogitsSummary.Part.Of(choices[block / blocks].Logits.Span, block % blocks);
+    }
+
+    /// <summary>A token for each sequence; a block is one of them.</summary>
+    private readonly struct ChoiceJob(List<Choice> choices, int blocks, LogitsSummary.Part[] summaries) : IBlockJob
+    {
+        public void Run(int block)
+        {
+            ReadOnlySpan<float> logits = choices[block].Logits.Span;
+            choices[block].Run.Choose(logits, LogitsSummary.Merge(logits, summaries.AsSpan(block * blocks, blocks)));
+        }
     }
 }

@@ -174,11 +174,11 @@ internal sealed class SequenceRun
     }
 
     /// <summary>Chooses the next token, on any thread while the engine's waits; <see cref="Accept"/> follows on the engine's.</summary>
-    public void Choose(ReadOnlySpan<float> logits)
+    public void Choose(ReadOnlySpan<float> logits, LogitsSummary summary)
     {
         try
         {
-            _chosen = _sampler!.Sample(logits, CollectionsMarshal.AsSpan(_all), _run!.PromptLength, _all.Count);
+            _chosen = _sampler!.Sample(logits, summary, CollectionsMarshal.AsSpan(_all), _run!.PromptLength, _all.Count);
         }
         catch (Exception e)
         {

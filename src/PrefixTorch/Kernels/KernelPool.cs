@@ -20,6 +20,9 @@ internal sealed unsafe class KernelPool : IDisposable
 {
     private const int SpinsBeforeParking = 4000;
 
+    // Some hundred microseconds: who yields to others on a shared machine comes back late.
+    private const int SpinsBeforeYielding = 1000;
+
     // The gate: how many workers are inside a job (16 bits), whether it is open, and the job's number. A worker enters only while it is
     // open, so that the caller never waits for one that has not begun.
     private const long Inside = 0xffff;
@@ -91,11 +94,17 @@ internal sealed unsafe class KernelPool : IDisposable
             }
 
             TakeBlocks(0);
-            var spinner = default(SpinWait);
             Interlocked.And(ref _gate, ~Open);
-            while ((Volatile.Read(ref _gate) & Inside) != 0)
+            for (int spins = 0; (Volatile.Read(ref _gate) & Inside) != 0; spins++)
             {
-                spinner.SpinOnce(sleep1Threshold: -1);
+                if (spins < SpinsBeforeYielding)
+                {
+                    Thread.SpinWait(4);
+                }
+                else
+                {
+                    Thread.Yield();
+                }
             }
         }
 #pragma warning restore CS8500

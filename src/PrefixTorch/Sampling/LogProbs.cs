@@ -7,14 +7,14 @@ public static class LogProbs
     public static float Of(ReadOnlySpan<float> logits, int id)
     {
         _ = LogitsProcessor.InVocabulary(logits, id);
-        return (float)(logits[id] - Scores.LogSumExp(logits, CheckedMax(logits)));
+        return (float)(logits[id] - CheckedSummary(logits).LogSumExp);
     }
 
     /// <summary>The <paramref name="count"/> most likely tokens, most likely first; the lower id first where two tie.</summary>
     public static SampledToken[] Top(ReadOnlySpan<float> logits, int count)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(count);
-        return Top(logits, count, Scores.LogSumExp(logits, CheckedMax(logits)), new SamplingScratch());
+        return Top(logits, count, CheckedSummary(logits).LogSumExp, new SamplingScratch());
     }
 
     /// <summary>The most likely token; the lowest id where several are.</summary>
@@ -57,9 +57,19 @@ public static class LogProbs
     }
 
     /// <summary>The largest logit of a row that a token can be chosen from.</summary>
-    internal static float CheckedMax(ReadOnlySpan<float> logits)
+    internal static float CheckedMax(ReadOnlySpan<float> logits) => Check(logits, Scores.Max(logits));
+
+    /// <summary>The same of its summary.</summary>
+    internal static LogitsSummary CheckedSummary(ReadOnlySpan<float> logits)
     {
-        float max = Scores.Max(logits);
+        var summary = LogitsSummary.Of(logits);
+        Check(logits, summary.Max);
+        return summary;
+    }
+
+    /// <summary>The largest logit, if a token can be chosen by it.</summary>
+    internal static float Check(ReadOnlySpan<float> logits, float max)
+    {
         if (float.IsFinite(max))
         {
             return max;

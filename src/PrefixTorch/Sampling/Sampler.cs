@@ -50,16 +50,20 @@ public sealed class Sampler
     /// <param name="promptLength">How many of them are the prompt.</param>
     /// <param name="position">The place of the new token in its sequence: what tells this draw from the branch's others.</param>
     /// <exception cref="PrefixTorchException">A logit is not a number, or every token is forbidden.</exception>
-    public SampledToken Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> ids, int promptLength, long position)
+    public SampledToken Sample(ReadOnlySpan<float> logits, ReadOnlySpan<int> ids, int promptLength, long position) =>
+        Sample(logits, LogitsSummary.Of(logits), ids, promptLength, position);
+
+    /// <summary>The same of logits that have been summed up.</summary>
+    internal SampledToken Sample(ReadOnlySpan<float> logits, LogitsSummary summary, ReadOnlySpan<int> ids, int promptLength, long position)
     {
-        float max = LogProbs.CheckedMax(logits);
-        double logSumExp = Scores.LogSumExp(logits, max);
+        float max = LogProbs.Check(logits, summary.Max);
         if (_logProbs > 0)
         {
-            TopLogProbs = LogProbs.Top(logits, _logProbs, logSumExp, _scratch);
+            TopLogProbs = LogProbs.Top(logits, _logProbs, summary.LogSumExp, _scratch);
         }
 
         ReadOnlySpan<float> scores = logits;
+        int best = summary.Best;
         if (_processors.Count > 0)
         {
             Span<float> processed = _scratch.Scores(logits.Length);
@@ -67,10 +71,11 @@ public sealed class Sampler
             _processors.Process(processed, new LogitsContext(ids, promptLength, _scratch));
             max = LogProbs.CheckedMax(processed);
             scores = processed;
+            best = IsGreedy ? scores.IndexOf(max) : best;
         }
 
-        int id = IsGreedy ? scores.IndexOf(max) : Draw(scores, max, position);
-        return new SampledToken(id, (float)(logits[id] - logSumExp));
+        int id = IsGreedy ? best : Draw(scores, max, position);
+        return new SampledToken(id, (float)(logits[id] - summary.LogSumExp));
     }
 
     private int Draw(ReadOnlySpan<float> scores, float max, long position)

@@ -45,9 +45,6 @@ internal static class Scores
         return max;
     }
 
-    /// <summary>The lowest id with the largest score.</summary>
-    public static int ArgMax(ReadOnlySpan<float> scores) => scores.IndexOf(Max(scores));
-
     /// <summary>The sum of <c>exp(score - max)</c>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double SumExp(ReadOnlySpan<float> scores, float max)

@@ -169,7 +169,37 @@ public class SamplingProperties
             }
         });
 
+    // Rows of one block and of many, a whole one of which may be forbidden.
     [Fact]
-    public void ArgMaxIsTheFirstOfTheLargest() =>
-        s_scores.Sample(scores => Scores.ArgMax(scores) == Array.IndexOf(scores, scores.Max()));
+    public void ASummaryIsThatOfTheWholeRow() =>
+        Gen.Select(s_scores, Gen.Int[1, 70 * LogitsSummary.BlockLength], Gen.Int[0, 3]).Sample(
+            (scores, length, forbidden) =>
+            {
+                var row = new float[length];
+                Array.Fill(row, Never, 0, Math.Min(length, forbidden * LogitsSummary.BlockLength));
+                for (int i = Math.Min(length - 1, forbidden * LogitsSummary.BlockLength); i < length; i++)
+                {
+                    row[i] = scores[(int)(i * 7L % scores.Length)];
+                }
+
+                if (!row.Any(float.IsFinite))
+                {
+                    row[^1] = 0;
+                }
+
+                var summary = LogitsSummary.Of(row);
+                double max = row.Max();
+                Assert.Equal(max, summary.Max);
+                Assert.Equal(Array.IndexOf(row, (float)max), summary.Best);
+                Assert.Equal(max + Math.Log(row.Sum(score => Math.Exp(score - max))), summary.LogSumExp, 1e-6);
+            },
+            iter: 200);
+
+    [Fact]
+    public void ASummaryTellsThatALogitIsNoNumber()
+    {
+        var row = new float[3 * LogitsSummary.BlockLength];
+        row[LogitsSummary.BlockLength + 3] = float.NaN;
+        Assert.True(float.IsNaN(LogitsSummary.Of(row).Max));
+    }
 }

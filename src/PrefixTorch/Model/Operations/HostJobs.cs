@@ -19,12 +19,36 @@ internal sealed unsafe partial class HostOperations
         public void Run(int row) => kernels.Add((float*)x.Row(row), y.DType, y.Row(row), x.Columns);
     }
 
+    /// <summary>A stretch of one row: a token's is long enough to be shared out.</summary>
     private readonly struct SwiGluJob(KernelSet kernels, HostRows gateUp, HostRows y) : IBlockJob
     {
-        public void Run(int row)
+        private const int Stretch = 1024;
+
+        public int Blocks => y.Rows * Stretches;
+
+        private int Stretches => (y.Columns + Stretch - 1) / Stretch;
+
+        public void Run(int block)
         {
-            var gate = (float*)gateUp.Row(row);
-            kernels.SwiGlu(gate, gate + y.Columns, y.Columns, y.DType, y.Row(row));
+            int row = block / Stretches, first = block % Stretches * Stretch;
+            float* gate = (float*)gateUp.Row(row) + first;
+            kernels.SwiGlu(gate, gate + y.Columns, Math.Min(Stretch, y.Columns - first), y.DType, y.Row(row) + ((long)first * y.DType.Size()));
+        }
+    }
+
+    /// <summary>A stretch of all rows, one behind the other, as fp32.</summary>
+    private readonly struct ReadJob(KernelSet kernels, HostRows x, float* to) : IBlockJob
+    {
+        private const int Stretch = 4096;
+
+        private readonly long _count = (long)x.Rows * x.Columns;
+
+        public int Blocks => (int)((_count + Stretch - 1) / Stretch);
+
+        public void Run(int block)
+        {
+            long first = (long)block * Stretch;
+            kernels.Convert(x.DType, x.Data + (first * x.DType.Size()), DType.Float32, (byte*)(to + first), Math.Min(Stretch, _count - first));
         }
     }
 

@@ -157,7 +157,7 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     {
         HostRows y = _arena.TakeRows(_rowDType, gateUp.Rows, gateUp.Columns / 2);
         var job = new SwiGluJob(_kernels, gateUp, y);
-        ForRows(gateUp.Rows, ref job);
+        _pool.Run(job.Blocks, ref job);
         return y;
     }
 
@@ -193,7 +193,8 @@ internal sealed unsafe partial class HostOperations : IOperations<HostRows>
     {
         fixed (float* first = to[..checked(x.Rows * x.Columns)])
         {
-            _kernels.Convert(x.DType, x.Data, DType.Float32, (byte*)first, to.Length);
+            var job = new ReadJob(_kernels, x, first);
+            _pool.Run(job.Blocks, ref job);
         }
     }
 
