@@ -77,6 +77,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary>The smaller; where a lane is not a number, <paramref name="b"/>'s.</summary>
     static abstract TVector Min(TVector a, TVector b);
 
+    /// <summary>Zero where <paramref name="a"/> is less than <paramref name="b"/>, elsewhere <paramref name="value"/>: also where a lane is not a number.</summary>
+    static abstract TVector ZeroWhereLess(TVector a, TVector b, TVector value);
+
     /// <summary><c>a × b + c</c>, rounded once where the machine can.</summary>
     static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
 
@@ -178,6 +181,9 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Min(Vector512<float> a, Vector512<float> b) => Vector512.MinNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ZeroWhereLess(Vector512<float> a, Vector512<float> b, Vector512<float> value) => Vector512.AndNot(value, Vector512.LessThan(a, b));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> MultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Avx512F.FusedMultiplyAdd(a, b, c);
@@ -286,6 +292,9 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Min(Vector256<float> a, Vector256<float> b) => Vector256.MinNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ZeroWhereLess(Vector256<float> a, Vector256<float> b, Vector256<float> value) => Vector256.AndNot(value, Vector256.LessThan(a, b));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Fma.MultiplyAdd(a, b, c);
@@ -402,6 +411,9 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Min(Vector128<float> a, Vector128<float> b) => Vector128.MinNative(a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ZeroWhereLess(Vector128<float> a, Vector128<float> b, Vector128<float> value) => Vector128.AndNot(value, Vector128.LessThan(a, b));
 
     // Never fused, so that every machine gives the same bits on this path.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

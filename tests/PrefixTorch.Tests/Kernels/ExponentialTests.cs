@@ -12,7 +12,7 @@ public unsafe class ExponentialTests
     [MemberData(nameof(Isas))]
     public void ItIsWithinTwoUnitsInTheLastPlace(string isa)
     {
-        // Below, results are no ordinary numbers any more and lose their digits.
+        // Below, results would be no ordinary numbers any more, and lose their digits.
         float[] x = [.. Enumerable.Range(0, 352 * 1000).Select(i => i * 0.0005f - 87.3f).Where(x => x < 88.7f)];
         float[] y = Exp(isa, x);
         Assert.All(Enumerable.Range(0, x.Length), i =>
@@ -28,9 +28,7 @@ public unsafe class ExponentialTests
     {
         float[] x = [float.NegativeInfinity, float.MinValue, -1000, -104, -100, -88, -0f, 0, 89, 1000, float.MaxValue, float.PositiveInfinity, float.NaN];
         float[] y = Exp(isa, x);
-        Assert.All(y[..4], value => Assert.Equal(0u, BitConverter.SingleToUInt32Bits(value)));
-        Assert.Equal(Math.Exp(-100), y[4], 2e-45);
-        Assert.Equal(Math.Exp(-88), y[5], 1e-44);
+        Assert.All(y[..6], value => Assert.Equal(0u, BitConverter.SingleToUInt32Bits(value)));
         Assert.Equal([1, 1], y[6..8]);
         Assert.All(y[8..12], value => Assert.Equal(float.PositiveInfinity, value));
         Assert.True(float.IsNaN(y[12]));
