@@ -64,7 +64,7 @@ public unsafe class PanelTests
         static void Check<TTile>()
             where TTile : struct, IPanelTile
         {
-            const int Count = 70, Outputs = 38, Columns = 1100;
+            const int Count = 70, Outputs = 150, Columns = 1100;
             using var weights = new TileOperand(TileSource.Int4, Outputs, Columns, seed: 4);
             using var x = new Rows(Count, Columns, seed: 5);
             float[] all = Multiply<TTile>(weights, x, null, Outputs, 0, Count);

@@ -13,12 +13,24 @@ internal unsafe interface IPanelTile
     /// values of its first group, <see cref="TileArguments.XScales"/> that row's scale there, and <see cref="TileArguments.XPitch"/> leads to the next group. Sums, sixteen to a row, are added to <see cref="TileArguments.Y"/> or replace what is there.
     /// </summary>
     static abstract void Multiply(int rows, TileArguments* arguments);
+
+    /// <summary>Panels that a single row is multiplied with together.</summary>
+    static abstract int MostPanels { get; }
+
+    /// <summary>
+    /// The same of one row and so many panels, <see cref="TileArguments.WeightPitch"/> apart: what comes to <see cref="TileArguments.Y"/>, sixteen sums for each panel, replaces what is there.
+    /// </summary>
+    static abstract void MultiplyRow(int panels, TileArguments* arguments);
 }
 
-/// <summary>By vectors of bytes: see <see cref="PanelEmitter"/>.</summary>
+/// <summary>By vectors of bytes: see <see cref="PanelEmitter"/> and <see cref="PanelRowEmitter"/>.</summary>
 internal readonly unsafe struct ByteTile : IPanelTile
 {
     public static int MostRows => PanelEmitter.MostRows;
 
+    public static int MostPanels => PanelRowEmitter.MostPanels;
+
     public static void Multiply(int rows, TileArguments* arguments) => TileCode.GetPanel(rows)(arguments);
+
+    public static void MultiplyRow(int panels, TileArguments* arguments) => TileCode.GetPanelRow(panels)(arguments);
 }

@@ -20,7 +20,6 @@ internal sealed class PanelEmitter : TileAssembler
     private const int Lines = CodeFormat.GroupCodes / Line;
 
     // Products come first and sums after them, as far as registers go; the others stay in memory, where they go in the end.
-    private const int SecondChain = 26;
     private const int Offset = 27;
     private const int Weight = 28;
     private const int Codes = 29;
@@ -42,9 +41,6 @@ internal sealed class PanelEmitter : TileAssembler
     private static AssemblerRegister64 YPitch3 => r12;
 
     private static AssemblerRegister64 FirstInMemory => r14;
-
-    // A product waits for the one before. A single row's are added up in two chains.
-    private bool HasSecondChain => _rows == 1;
 
     private int InRegisters => Math.Min(_rows, Offset - _rows);
 
@@ -92,11 +88,6 @@ internal sealed class PanelEmitter : TileAssembler
             _code.vmovdqa32(s_zmm[row], s_zmm[Shift]);
         }
 
-        if (HasSecondChain)
-        {
-            Clear(s_zmm[SecondChain]);
-        }
-
         for (int line = 0; line < Lines; line++)
         {
             _code.vmovdqu32(s_zmm[Codes], __zmmword_ptr[Weights + codes + (line * Line)]);
@@ -106,18 +97,13 @@ internal sealed class PanelEmitter : TileAssembler
             _code.vpandd(s_zmm[Weight], s_zmm[Codes], s_zmm[Mask]);
             MultiplyBy((2 * line) + 1);
         }
-
-        if (HasSecondChain)
-        {
-            _code.vpaddd(s_zmm[0], s_zmm[0], s_zmm[SecondChain]);
-        }
     }
 
     private void MultiplyBy(int word)
     {
         for (int row = 0; row < _rows; row++)
         {
-            _code.vpdpbusd(s_zmm[HasSecondChain && word % 2 == 1 ? SecondChain : row], s_zmm[Weight], __dword_bcst[X + (row * CodeFormat.Group) + (word * sizeof(int))]);
+            _code.vpdpbusd(s_zmm[row], s_zmm[Weight], __dword_bcst[X + (row * CodeFormat.Group) + (word * sizeof(int))]);
         }
     }
 

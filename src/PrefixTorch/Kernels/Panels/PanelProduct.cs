@@ -24,6 +24,12 @@ internal static unsafe class PanelProduct<TTile>
     public static void Run(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
     {
         w.AskForScales(first, end);
+        if (x.Rows == 1)
+        {
+            Row(w, bias, first, end, x, y);
+            return;
+        }
+
         long pitch = CodeFormat.PanelBytes(w.Columns);
         int blocks = CodeFormat.Int4Blocks(w.Columns), part = x.Rows <= GroupRows.MostWidth ? blocks : PartBlocks;
         float* near = stackalloc float[Math.Min(x.Tiles * GroupRows.MostWidth, RowsAtOnce) * NearStride];
@@ -48,6 +54,33 @@ internal static unsafe class PanelProduct<TTile>
 
                 TileProduct.Finish(w, bias, n, count, some, near, NearStride, y + ((long)row * yStride) + n, yStride);
             }
+        }
+    }
+
+    [SkipLocalsInit]
+    private static void Row(TileWeights w, float* bias, int first, int end, GroupRows x, float* y)
+    {
+        long pitch = CodeFormat.PanelBytes(w.Columns);
+        int panels = CodeFormat.Panels(end - first);
+        float* sums = stackalloc float[TTile.MostPanels * Panel];
+        TileArguments arguments = new()
+        {
+            Weights = (byte*)w.Data + (first / Panel * pitch),
+            WeightPitch = pitch,
+            X = x.At(0, 0),
+            XScales = x.At(0, 0) + x.ScalesAt,
+            XPitch = x.Pitch,
+            XScaleBytes = x.ScaleBytes,
+            Steps = CodeFormat.Int4Blocks(w.Columns),
+            Y = sums,
+        };
+        for (int panel = 0, some; panel < panels; panel += some)
+        {
+            some = Math.Min(TTile.MostPanels, panels - panel);
+            TTile.MultiplyRow(some, &arguments);
+            int n = first + (panel * Panel);
+            TileProduct.Finish(w, bias, n, Math.Min(some * Panel, end - n), 1, sums, 0, y + n, 0);
+            arguments.Weights += some * pitch;
         }
     }
 

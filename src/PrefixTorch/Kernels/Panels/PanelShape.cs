@@ -8,7 +8,7 @@ internal static class PanelShape
 
     private const int BytesPerBlock = 1 << 16;
 
-    /// <summary>How many outputs a thread should take at a time: of few rows what it streams in a few microseconds.</summary>
+    /// <summary>How many outputs a thread should take at a time: of several rows what it streams in a few microseconds, and of one the panels that are read side by side.</summary>
     public static int OutputsPerBlock(int rows, int columns) =>
-        rows > GroupRows.MostWidth ? OutputsAtOnce : (int)Math.Max(1, BytesPerBlock / CodeFormat.PanelBytes(columns)) * CodeFormat.Panel;
+        rows is 1 or > GroupRows.MostWidth ? OutputsAtOnce : (int)Math.Max(1, BytesPerBlock / CodeFormat.PanelBytes(columns)) * CodeFormat.Panel;
 }

@@ -22,6 +22,8 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
 
     public static int MostRows => 8;
 
+    public static int MostPanels => 1;
+
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
 
@@ -53,6 +55,12 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
             some.X += Near * 2 * some.XPitch;
             some.XScales += Near * 2 * some.XPitch;
         }
+    }
+
+    public static void MultiplyRow(int panels, TileArguments* arguments)
+    {
+        arguments->Adds = 0;
+        AddOne(0, arguments);
     }
 
     [SkipLocalsInit]

@@ -10,6 +10,7 @@ internal static unsafe class TileCode
     private static readonly nint[] s_codes = new nint[3 * (TileShape.MostRows + 1) * (TileShape.MostOutputs + 1) * (TileShape.MostOutputs + 1)];
     private static readonly nint[] s_pairCodes = new nint[(PairTileEmitter.MostRows + 1) * (PairTileEmitter.MostRegisters + 1)];
     private static readonly nint[] s_panels = new nint[PanelEmitter.MostRows + 1];
+    private static readonly nint[] s_panelRows = new nint[PanelRowEmitter.MostPanels + 1];
     private static readonly nint[] s_softmax = new nint[2];
     private static readonly bool s_multipliesFloats = Cpu.HasBFloat16Arithmetic && CanMake(TileSource.BFloat16);
     private static readonly bool s_multipliesBytes = Cpu.HasByteArithmetic && CanMake(TileSource.Int8);
@@ -27,6 +28,10 @@ internal static unsafe class TileCode
 
     /// <summary>The code of some rows and a panel; see <see cref="PanelEmitter.Emit"/>.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> GetPanel(int rows) => Get(ref s_panels[rows], rows, static key => PanelEmitter.Emit(key));
+
+    /// <summary>The code of one row and some panels; see <see cref="PanelRowEmitter.Emit"/>.</summary>
+    public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> GetPanelRow(int panels) =>
+        Get(ref s_panelRows[panels], panels, static key => PanelRowEmitter.Emit(key));
 
     /// <summary>The code that makes weights of scores; see <see cref="SoftmaxEmitter.Emit"/>.</summary>
     public static delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> GetSoftmax(bool isScaled) =>
