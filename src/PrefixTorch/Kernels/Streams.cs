@@ -97,11 +97,11 @@ internal static unsafe class Streams
         }
     }
 
-    /// <summary>Asks for the block <see cref="AlongPanel"/> ahead: its eight lines of int4, and that of their scales.</summary>
+    /// <summary>Asks for a block of a panel: its eight lines of int4, and that of their scales.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void PrefetchAlongPanel(byte* block)
+    public static void PrefetchPanelBlock(byte* block)
     {
-        PrefetchBlock(block, AlongPanel);
-        Prefetch(block + AlongPanel + (8 * Line));
+        PrefetchBlock(block, 0);
+        Prefetch(block + (8 * Line));
     }
 }

@@ -20,9 +20,13 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     // Blocks whose codes stay in the first cache level while a panel's parts, each as wide as a register, are computed.
     private const int Near = 16;
 
+    // A single row meets so many blocks of one panel, and then those of the next: several streams of memory. Each is asked for so many blocks ahead.
+    private const int Turn = 2;
+    private const int BlocksAhead = 8;
+
     public static int MostRows => 8;
 
-    public static int MostPanels => 1;
+    public static int MostPanels => 4;
 
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
@@ -34,6 +38,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         for (long left = arguments->Steps; left > 0; left -= Near, some.Adds = 1)
         {
             some.Steps = Math.Min(Near, left);
+            some.Ahead = some.Weights + Streams.AlongPanel;
             for (int row = 0, together; row < rows; row += together)
             {
                 together = Math.Min(rows - row, rows >= FewestByEight ? MostRows : rows - row >= FewestTogether ? 4 : 1);
@@ -59,8 +64,28 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
 
     public static void MultiplyRow(int panels, TileArguments* arguments)
     {
-        arguments->Adds = 0;
-        AddOne(0, arguments);
+        TileArguments some = *arguments;
+        long steps = arguments->Steps, pitch = arguments->WeightPitch;
+        for (long block = 0; block < steps; block += Turn)
+        {
+            some.Steps = Math.Min(Turn, steps - block);
+            some.Adds = block > 0 ? 1u : 0u;
+
+            // Beyond the end of these panels the next ones begin.
+            some.Ahead = arguments->Weights + ((block + BlocksAhead) * CodeFormat.Int4BlockBytes) + (block + BlocksAhead < steps ? 0 : (panels - 1) * pitch);
+            some.Weights = arguments->Weights + (block * CodeFormat.Int4BlockBytes);
+            some.Y = arguments->Y;
+            for (int panel = 0; panel < panels; panel++)
+            {
+                AddOne(0, &some);
+                some.Weights += pitch;
+                some.Ahead += pitch;
+                some.Y += CodeFormat.Panel;
+            }
+
+            some.X += Turn * 2 * some.XPitch;
+            some.XScales += Turn * 2 * some.XPitch;
+        }
     }
 
     [SkipLocalsInit]
@@ -97,7 +122,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         {
             if (lane == 0)
             {
-                Streams.PrefetchAlongPanel(w);
+                Streams.PrefetchPanelBlock(w + Streams.AlongPanel);
             }
 
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
@@ -140,7 +165,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddOne(int row, TileArguments* arguments)
     {
-        byte* w = arguments->Weights, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
+        byte* w = arguments->Weights, ahead = arguments->Ahead, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
         float* y = (float*)((byte*)arguments->Y + (row * arguments->YPitch));
         long pitch = arguments->XPitch, toCorrections = arguments->XScaleBytes;
         TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
@@ -152,9 +177,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
             s3 = Registers > 2 ? TVectors.Load(y + (3 * TVectors.Width)) : zero;
         }
 
-        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
+        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes, ahead += CodeFormat.Int4BlockBytes)
         {
-            Streams.PrefetchAlongPanel(w);
+            Streams.PrefetchPanelBlock(ahead);
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
             {
                 byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes), v = x;
