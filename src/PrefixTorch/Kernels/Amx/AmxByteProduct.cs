@@ -19,7 +19,6 @@ internal static unsafe class AmxByteProduct
     [SkipLocalsInit]
     public static void Run(TileWeights w, int outputs, float* bias, int first, int end, AmxByteRows x, float* y, int yStride)
     {
-        w.AskForScales(first, end);
         if (x.Rows == 1)
         {
             Row(w, bias, first, end, x, y);

@@ -8,17 +8,7 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <param name="Data">The first row.</param>
 /// <param name="Scales">Of codes: fp32 <c>[N]</c>; otherwise null.</param>
 /// <param name="Columns">K.</param>
-internal readonly unsafe record struct TileWeights(TileSource Source, nint Data, nint Scales, int Columns)
-{
-    /// <summary>Asks for some outputs' scales, where there are any: they come from memory too, and are not met before the end.</summary>
-    public void AskForScales(int first, int end)
-    {
-        for (int n = first; n < end && Scales != 0; n += Streams.Line / sizeof(float))
-        {
-            Streams.Prefetch((byte*)Scales + ((long)n * sizeof(float)));
-        }
-    }
-}
+internal readonly unsafe record struct TileWeights(TileSource Source, nint Data, nint Scales, int Columns);
 
 /// <summary>
 /// <c>y = x Wᵀ + b</c> for any number of rows, in products of bf16 or of bytes, summed in fp32: memory-bound decoding, short suffixes and long prompts
@@ -55,7 +45,11 @@ internal static unsafe class TileProduct
     [SkipLocalsInit]
     public static void Run(TileWeights w, float* bias, int first, int end, byte* x, long xPitch, int rows, float* y, int yStride)
     {
-        w.AskForScales(first, end);
+        // The outputs' scales come from memory too, and are not met before the end.
+        for (int n = first; n < end && w.Scales != 0; n += Streams.Line / sizeof(float))
+        {
+            Streams.Prefetch((byte*)w.Scales + ((long)n * sizeof(float)));
+        }
 
         // Rows of y often lie a power of two apart, where the cache has room for few of them: what several rows' tiles leave, a few numbers at a time,
         // they leave side by side first.
