@@ -19,8 +19,7 @@ internal sealed class PanelRowEmitter : TileAssembler
     private const int Words = CodeFormat.Group / sizeof(int);
     private const int Block = CodeFormat.Int4BlockBytes;
 
-    // How far ahead panels are asked for, in blocks.
-    private const int BlocksAhead = 8;
+    private const int BlocksAhead = PanelShape.BlocksAhead;
 
     // Two chains for each panel, then their sums; a group's words of the row, and its scale, correction and offset, in every lane.
     private const int Chains = 0;

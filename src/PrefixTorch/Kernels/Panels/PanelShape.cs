@@ -6,6 +6,9 @@ internal static class PanelShape
     /// <summary>Outputs whose sums stand side by side.</summary>
     public const int OutputsAtOnce = 64;
 
+    /// <summary>How many blocks ahead panels are asked for that a single row meets side by side.</summary>
+    public const int BlocksAhead = 8;
+
     private const int BytesPerBlock = 1 << 16;
 
     /// <summary>How many outputs a thread should take at a time: of several rows what it streams in a few microseconds, and of one the panels that are read side by side.</summary>

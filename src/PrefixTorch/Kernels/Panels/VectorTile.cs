@@ -20,9 +20,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     // Blocks whose codes stay in the first cache level while a panel's parts, each as wide as a register, are computed.
     private const int Near = 16;
 
-    // A single row meets so many blocks of one panel, and then those of the next: several streams of memory. Each is asked for so many blocks ahead.
+    // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
     private const int Turn = 2;
-    private const int BlocksAhead = 8;
+    private const int BlocksAhead = PanelShape.BlocksAhead;
 
     public static int MostRows => 8;
 
