@@ -22,9 +22,6 @@ internal static unsafe class Streams
     /// </summary>
     public const int AlongRows = 512;
 
-    /// <summary>How far ahead, in bytes, where panels are read, one behind the other.</summary>
-    public const int AlongPanel = 4096;
-
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
     private const long Distance = 8192;

@@ -14,11 +14,8 @@ internal unsafe interface IPanelTile
     /// </summary>
     static abstract void Multiply(int rows, TileArguments* arguments);
 
-    /// <summary>Panels that a single row is multiplied with together.</summary>
-    static abstract int MostPanels { get; }
-
     /// <summary>
-    /// The same of one row and so many panels, <see cref="TileArguments.WeightPitch"/> apart: what comes to <see cref="TileArguments.Y"/>, sixteen sums for each panel, replaces what is there.
+    /// The same of one row and so many panels, at most <see cref="PanelShape.PanelsAtOnce"/>, <see cref="TileArguments.WeightPitch"/> apart: what comes to <see cref="TileArguments.Y"/>, sixteen sums for each panel, replaces what is there.
     /// </summary>
     static abstract void MultiplyRow(int panels, TileArguments* arguments);
 }
@@ -27,8 +24,6 @@ internal unsafe interface IPanelTile
 internal readonly unsafe struct ByteTile : IPanelTile
 {
     public static int MostRows => PanelEmitter.MostRows;
-
-    public static int MostPanels => PanelRowEmitter.MostPanels;
 
     public static void Multiply(int rows, TileArguments* arguments) => TileCode.GetPanel(rows)(arguments);
 

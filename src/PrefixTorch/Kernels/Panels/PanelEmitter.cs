@@ -11,20 +11,14 @@ namespace PrefixTorch.Kernels.Panels;
 /// A group's products are added up in integers, exactly, then meet zero points and scales; groups are added up in fp32, in order. So an element is one chain, whatever is computed with it. The
 /// instruction takes unsigned weights, which are the upper four bits of a byte: 16 times a code.
 /// </remarks>
-internal sealed class PanelEmitter : TileAssembler
+internal sealed class PanelEmitter : PanelAssembler
 {
     /// <summary>Rows at most: a tile of them.</summary>
     public const int MostRows = GroupRows.MostWidth;
 
-    private const int Line = Streams.Line;
-    private const int Lines = CodeFormat.GroupCodes / Line;
 
     // Products come first and sums after them, as far as registers go; the others stay in memory, where they go in the end.
     private const int Offset = 27;
-    private const int Weight = 28;
-    private const int Codes = 29;
-    private const int Mask = 30;
-    private const int Shift = 31;
 
     private readonly int _rows;
 
@@ -56,13 +50,12 @@ internal sealed class PanelEmitter : TileAssembler
         Enter();
         _code.mov(Scales, Field(nameof(TileArguments.XScales), __qword_ptr));
         _code.mov(ScaleBytes, Field(nameof(TileArguments.XScaleBytes), __qword_ptr));
-        Broadcast(s_zmm[Mask], 0xf0f0f0f0);
-        Broadcast(s_zmm[Shift], BitConverter.SingleToUInt32Bits(WholeNumbers.Shift));
+        LoadConstants();
         LoadSums();
         _code.Label(ref loop);
         for (int line = 0; line < CodeFormat.Int4BlockBytes; line += Line)
         {
-            _code.prefetcht1(__byte_ptr[Weights + Streams.AlongPanel + line]);
+            _code.prefetcht1(__byte_ptr[Weights + PanelShape.BytesAhead + line]);
         }
 
         for (int group = 0; group < 2; group++)
@@ -88,15 +81,7 @@ internal sealed class PanelEmitter : TileAssembler
             _code.vmovdqa32(s_zmm[row], s_zmm[Shift]);
         }
 
-        for (int line = 0; line < Lines; line++)
-        {
-            _code.vmovdqu32(s_zmm[Codes], __zmmword_ptr[Weights + codes + (line * Line)]);
-            _code.vpslld(s_zmm[Weight], s_zmm[Codes], 4);
-            _code.vpandd(s_zmm[Weight], s_zmm[Weight], s_zmm[Mask]);
-            MultiplyBy(2 * line);
-            _code.vpandd(s_zmm[Weight], s_zmm[Codes], s_zmm[Mask]);
-            MultiplyBy((2 * line) + 1);
-        }
+        ForWords(at => __zmmword_ptr[Weights + codes + at], MultiplyBy);
     }
 
     private void MultiplyBy(int word)
@@ -111,9 +96,7 @@ internal sealed class PanelEmitter : TileAssembler
     // and are floats so far from it as they are: what it is too much is taken off with the first scale, exactly too.
     private void Weigh(int header)
     {
-        LoadBytes(s_zmm[Codes], header + CodeFormat.Panel);
-        LoadBytes(s_zmm[Weight], header);
-        _code.vmulps(s_zmm[Weight], s_zmm[Weight], s_zmm[Weight]);
+        LoadHeader(at => __xmmword_ptr[Weights + at], header);
         for (int row = 0; row < _rows; row++)
         {
             AssemblerRegisterZMM product = s_zmm[row];
@@ -130,12 +113,6 @@ internal sealed class PanelEmitter : TileAssembler
                 _code.vmovups(SumInMemory(row), product);
             }
         }
-    }
-
-    private void LoadBytes(AssemblerRegisterZMM register, int at)
-    {
-        _code.vpmovzxbd(register, __xmmword_ptr[Weights + at]);
-        _code.vcvtdq2ps(register, register);
     }
 
     private void LoadSums()

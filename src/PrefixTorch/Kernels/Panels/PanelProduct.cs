@@ -61,7 +61,7 @@ internal static unsafe class PanelProduct<TTile>
     {
         long pitch = CodeFormat.PanelBytes(w.Columns);
         int panels = CodeFormat.Panels(end - first);
-        float* sums = stackalloc float[TTile.MostPanels * Panel];
+        float* sums = stackalloc float[OutputsAtOnce];
         TileArguments arguments = new()
         {
             Weights = (byte*)w.Data + (first / Panel * pitch),
@@ -75,7 +75,7 @@ internal static unsafe class PanelProduct<TTile>
         };
         for (int panel = 0, some; panel < panels; panel += some)
         {
-            some = Math.Min(TTile.MostPanels, panels - panel);
+            some = Math.Min(PanelShape.PanelsAtOnce, panels - panel);
             TTile.MultiplyRow(some, &arguments);
             int n = first + (panel * Panel);
             TileProduct.Finish(w, bias, n, Math.Min(some * Panel, end - n), 1, sums, 0, y + n, 0);

@@ -9,13 +9,11 @@ namespace PrefixTorch.Kernels.Panels;
 /// prefetching brings more lines at a time than of one, and what is broadcast of the row serves them all.
 /// </summary>
 /// <remarks>The same bits: products of a group are whole numbers, here in two chains, as one waits for the one before; and groups are added up in order.</remarks>
-internal sealed class PanelRowEmitter : TileAssembler
+internal sealed class PanelRowEmitter : PanelAssembler
 {
     /// <summary>Panels at most.</summary>
-    public const int MostPanels = 4;
+    public const int MostPanels = PanelShape.PanelsAtOnce;
 
-    private const int Line = Streams.Line;
-    private const int Lines = CodeFormat.GroupCodes / Line;
     private const int Words = CodeFormat.Group / sizeof(int);
     private const int Block = CodeFormat.Int4BlockBytes;
 
@@ -28,10 +26,6 @@ internal sealed class PanelRowEmitter : TileAssembler
     private const int Scale = Values + Words;
     private const int Correction = Scale + 1;
     private const int Offset = Correction + 1;
-    private const int Weight = 28;
-    private const int Codes = 29;
-    private const int Mask = 30;
-    private const int Shift = 31;
 
     private readonly int _panels;
 
@@ -55,13 +49,12 @@ internal sealed class PanelRowEmitter : TileAssembler
         Enter();
         _code.mov(Scales, Field(nameof(TileArguments.XScales), __qword_ptr));
         _code.mov(Y, Field(nameof(TileArguments.Y), __qword_ptr));
-        Broadcast(s_zmm[Mask], 0xf0f0f0f0);
-        Broadcast(s_zmm[Shift], BitConverter.SingleToUInt32Bits(WholeNumbers.Shift));
+        LoadConstants();
         ForPanels(panel => Clear(s_zmm[Sums + panel]));
 
         // Beyond the end of these panels the next ones begin, so far from there.
         _code.imul(NextPanels, WeightPitch, _panels - 1);
-        _code.lea(Ahead, __[Weights + (BlocksAhead * Block)]);
+        _code.lea(Ahead, __[Weights + PanelShape.BytesAhead]);
         _code.cmp(Steps, BlocksAhead);
         _code.jge(isLong);
         _code.add(Ahead, NextPanels);
@@ -118,34 +111,17 @@ internal sealed class PanelRowEmitter : TileAssembler
         AssemblerRegisterZMM even = s_zmm[Chains + (2 * panel)], odd = s_zmm[Chains + (2 * panel) + 1];
         _code.vmovdqa32(even, s_zmm[Shift]);
         Clear(odd);
-        for (int line = 0; line < Lines; line++)
-        {
-            _code.vmovdqu32(s_zmm[Codes], At(__zmmword_ptr, Weights, panel, codes + (line * Line)));
-            _code.vpslld(s_zmm[Weight], s_zmm[Codes], 4);
-            _code.vpandd(s_zmm[Weight], s_zmm[Weight], s_zmm[Mask]);
-            _code.vpdpbusd(even, s_zmm[Weight], s_zmm[Values + (2 * line)]);
-            _code.vpandd(s_zmm[Weight], s_zmm[Codes], s_zmm[Mask]);
-            _code.vpdpbusd(odd, s_zmm[Weight], s_zmm[Values + (2 * line) + 1]);
-        }
-
+        ForWords(at => At(__zmmword_ptr, Weights, panel, codes + at), word => _code.vpdpbusd(word % 2 == 0 ? even : odd, s_zmm[Weight], s_zmm[Values + word]));
         _code.vpaddd(even, even, odd);
     }
 
     private void Weigh(int panel, int header)
     {
         AssemblerRegisterZMM product = s_zmm[Chains + (2 * panel)];
-        LoadBytes(s_zmm[Codes], At(__xmmword_ptr, Weights, panel, header + CodeFormat.Panel));
-        LoadBytes(s_zmm[Weight], At(__xmmword_ptr, Weights, panel, header));
-        _code.vmulps(s_zmm[Weight], s_zmm[Weight], s_zmm[Weight]);
+        LoadHeader(at => At(__xmmword_ptr, Weights, panel, at), header);
         _code.vfmadd231ps(product, s_zmm[Codes], s_zmm[Correction]);
         _code.vfmadd213ps(product, s_zmm[Scale], s_zmm[Offset]);
         _code.vfmadd231ps(s_zmm[Sums + panel], product, s_zmm[Weight]);
-    }
-
-    private void LoadBytes(AssemblerRegisterZMM register, AssemblerMemoryOperand at)
-    {
-        _code.vpmovzxbd(register, at);
-        _code.vcvtdq2ps(register, register);
     }
 
     private void ForPanels(Action<int> emit)

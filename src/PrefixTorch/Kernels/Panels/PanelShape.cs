@@ -6,8 +6,14 @@ internal static class PanelShape
     /// <summary>Outputs whose sums stand side by side.</summary>
     public const int OutputsAtOnce = 64;
 
-    /// <summary>How many blocks ahead panels are asked for that a single row meets side by side.</summary>
+    /// <summary>Panels of these, which a single row meets side by side.</summary>
+    public const int PanelsAtOnce = OutputsAtOnce / CodeFormat.Panel;
+
+    /// <summary>How many blocks ahead panels are asked for.</summary>
     public const int BlocksAhead = 8;
+
+    /// <summary>The same in bytes.</summary>
+    public const int BytesAhead = BlocksAhead * CodeFormat.Int4BlockBytes;
 
     private const int BytesPerBlock = 1 << 16;
 

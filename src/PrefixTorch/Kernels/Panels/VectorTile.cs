@@ -22,11 +22,8 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
 
     // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
     private const int Turn = 2;
-    private const int BlocksAhead = PanelShape.BlocksAhead;
 
     public static int MostRows => 8;
-
-    public static int MostPanels => 4;
 
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
@@ -38,7 +35,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         for (long left = arguments->Steps; left > 0; left -= Near, some.Adds = 1)
         {
             some.Steps = Math.Min(Near, left);
-            some.Ahead = some.Weights + Streams.AlongPanel;
+            some.Ahead = some.Weights + PanelShape.BytesAhead;
             for (int row = 0, together; row < rows; row += together)
             {
                 together = Math.Min(rows - row, rows >= FewestByEight ? MostRows : rows - row >= FewestTogether ? 4 : 1);
@@ -72,7 +69,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
             some.Adds = block > 0 ? 1u : 0u;
 
             // Beyond the end of these panels the next ones begin.
-            some.Ahead = arguments->Weights + ((block + BlocksAhead) * CodeFormat.Int4BlockBytes) + (block + BlocksAhead < steps ? 0 : (panels - 1) * pitch);
+            some.Ahead = arguments->Weights + (block * CodeFormat.Int4BlockBytes) + PanelShape.BytesAhead + (block + PanelShape.BlocksAhead < steps ? 0 : (panels - 1) * pitch);
             some.Weights = arguments->Weights + (block * CodeFormat.Int4BlockBytes);
             some.Y = arguments->Y;
             for (int panel = 0; panel < panels; panel++)
@@ -122,7 +119,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         {
             if (lane == 0)
             {
-                Streams.PrefetchPanelBlock(w + Streams.AlongPanel);
+                Streams.PrefetchPanelBlock(w + PanelShape.BytesAhead);
             }
 
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
