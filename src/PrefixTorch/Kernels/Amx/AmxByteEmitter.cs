@@ -18,7 +18,6 @@ internal sealed class AmxByteEmitter : TileAssembler
     public const int WorkspaceBytes = UnderWay * AmxShape.TileBytes;
 
     private const int UnderWay = 4;
-    private const int Line = AmxShape.RowBytes;
     private const int FirstTemporary = 16;
     private const int Temporaries = 8;
     private const int Scale = 30;
@@ -48,7 +47,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         Label begun = _code.CreateLabel(), loop = _code.CreateLabel(), done = _code.CreateLabel();
         Enter();
         _code.mov(Workspace, Field(nameof(TileArguments.Workspace), __qword_ptr));
-        _code.mov(ProductPitch, Line);
+        _code.mov(ProductPitch, AmxShape.RowBytes);
         _code.mov(ScalesAt, XPitch);
         _code.shl(ScalesAt, 4);
         _code.lea(StepBytes, __[ScalesAt + XPitch]);
@@ -84,7 +83,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         _code.mov(rax, Field(nameof(TileArguments.Y), __qword_ptr));
         for (int i = 0; i < AmxShape.MostRows; i++)
         {
-            _code.vmovups(__zmmword_ptr[rax + (i * Line)], s_zmm[i]);
+            _code.vmovups(__zmmword_ptr[rax + (i * AmxShape.RowBytes)], s_zmm[i]);
         }
 
         Leave();
@@ -98,7 +97,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         _code.tileloadd(tmm6, __[X + XPitch]);
         _code.tdpbssd(s_products[i], tmm4, tmm6);
         _code.tilestored(__[Workspace + ProductPitch + (i * AmxShape.TileBytes)], s_products[i]);
-        _code.add(Weights, Line);
+        _code.add(Weights, AmxShape.RowBytes);
         _code.add(X, StepBytes);
         _code.dec(ToMultiply);
     }
@@ -109,7 +108,7 @@ internal sealed class AmxByteEmitter : TileAssembler
         for (int output = 0; output < AmxShape.MostRows; output++)
         {
             AssemblerRegisterZMM number = s_zmm[FirstTemporary + (output % Temporaries)];
-            _code.vcvtdq2ps(number, __zmmword_ptr[Workspace + (i * AmxShape.TileBytes) + (output * Line)]);
+            _code.vcvtdq2ps(number, __zmmword_ptr[Workspace + (i * AmxShape.TileBytes) + (output * AmxShape.RowBytes)]);
             _code.vfmadd231ps(s_zmm[output], number, s_zmm[Scale]);
         }
 

@@ -14,7 +14,6 @@ namespace PrefixTorch.Kernels.Amx;
 /// </remarks>
 internal sealed class ByteRowEmitter : TileAssembler
 {
-    private const int Line = Streams.Line;
     private const int Values = 16;
     private const int Correction = 17;
     private const int FirstTemporary = 18;

@@ -6,9 +6,6 @@ namespace PrefixTorch.Kernels.Panels;
 /// <summary>What the codes of products with panels have in common: how a group's codes, scales and zero points come out of a panel.</summary>
 internal abstract class PanelAssembler : TileAssembler
 {
-    /// <summary>Bytes of a line, and of a panel's sums of a row.</summary>
-    protected const int Line = Streams.Line;
-
     /// <summary>A group's unpacked codes, or scales.</summary>
     protected const int Weight = 28;
 

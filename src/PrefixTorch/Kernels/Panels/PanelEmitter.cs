@@ -16,7 +16,6 @@ internal sealed class PanelEmitter : PanelAssembler
     /// <summary>Rows at most: a tile of them.</summary>
     public const int MostRows = GroupRows.MostWidth;
 
-
     // Products come first and sums after them, as far as registers go; the others stay in memory, where they go in the end.
     private const int Offset = 27;
 

@@ -11,17 +11,12 @@ namespace PrefixTorch.Kernels.Panels;
 /// <remarks>The same bits: products of a group are whole numbers, here in two chains, as one waits for the one before; and groups are added up in order.</remarks>
 internal sealed class PanelRowEmitter : PanelAssembler
 {
-    /// <summary>Panels at most.</summary>
-    public const int MostPanels = PanelShape.PanelsAtOnce;
-
     private const int Words = CodeFormat.Group / sizeof(int);
     private const int Block = CodeFormat.Int4BlockBytes;
 
-    private const int BlocksAhead = PanelShape.BlocksAhead;
-
     // Two chains for each panel, then their sums; a group's words of the row, and its scale, correction and offset, in every lane.
     private const int Chains = 0;
-    private const int Sums = 2 * MostPanels;
+    private const int Sums = 2 * PanelShape.PanelsAtOnce;
     private const int Values = 16;
     private const int Scale = Values + Words;
     private const int Correction = Scale + 1;
@@ -55,13 +50,13 @@ internal sealed class PanelRowEmitter : PanelAssembler
         // Beyond the end of these panels the next ones begin, so far from there.
         _code.imul(NextPanels, WeightPitch, _panels - 1);
         _code.lea(Ahead, __[Weights + PanelShape.BytesAhead]);
-        _code.cmp(Steps, BlocksAhead);
+        _code.cmp(Steps, PanelShape.BlocksAhead);
         _code.jge(isLong);
         _code.add(Ahead, NextPanels);
         _code.Label(ref isLong);
         _code.nop();
         _code.Label(ref loop);
-        _code.cmp(Steps, BlocksAhead);
+        _code.cmp(Steps, PanelShape.BlocksAhead);
         _code.jne(within);
         _code.add(Ahead, NextPanels);
         _code.Label(ref within);

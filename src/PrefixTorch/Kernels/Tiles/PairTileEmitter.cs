@@ -21,7 +21,6 @@ internal sealed class PairTileEmitter : TileAssembler
 
     private const int Panel = MostRows * MostRegisters;
     private const int Pair = 31;
-    private const int Line = Streams.Line;
 
     private readonly int _rows;
     private readonly int _registers;

@@ -17,7 +17,6 @@ internal sealed class SoftmaxEmitter : TileAssembler
     public const int Step = Registers * PairTileEmitter.Lanes;
 
     private const int Registers = 4;
-    private const int Line = Streams.Line;
 
     private const int NotGreater = 0x0a;
 

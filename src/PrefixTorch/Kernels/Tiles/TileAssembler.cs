@@ -7,6 +7,9 @@ namespace PrefixTorch.Kernels.Tiles;
 /// <summary>What the codes of all tiles have in common: registers, entry and exit for either calling convention, and where rows of activations are.</summary>
 internal abstract class TileAssembler
 {
+    /// <summary>Bytes of a cache line, and of a register.</summary>
+    protected const int Line = Streams.Line;
+
     protected static readonly AssemblerRegisterZMM[] s_zmm =
     [
         zmm0, zmm1, zmm2, zmm3, zmm4, zmm5, zmm6, zmm7, zmm8, zmm9, zmm10, zmm11, zmm12, zmm13, zmm14, zmm15,

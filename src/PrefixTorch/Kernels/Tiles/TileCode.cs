@@ -10,7 +10,7 @@ internal static unsafe class TileCode
     private static readonly nint[] s_codes = new nint[3 * (TileShape.MostRows + 1) * (TileShape.MostOutputs + 1) * (TileShape.MostOutputs + 1)];
     private static readonly nint[] s_pairCodes = new nint[(PairTileEmitter.MostRows + 1) * (PairTileEmitter.MostRegisters + 1)];
     private static readonly nint[] s_panels = new nint[PanelEmitter.MostRows + 1];
-    private static readonly nint[] s_panelRows = new nint[PanelRowEmitter.MostPanels + 1];
+    private static readonly nint[] s_panelRows = new nint[PanelShape.PanelsAtOnce + 1];
     private static readonly nint[] s_softmax = new nint[2];
     private static readonly bool s_multipliesFloats = Cpu.HasBFloat16Arithmetic && CanMake(TileSource.BFloat16);
     private static readonly bool s_multipliesBytes = Cpu.HasByteArithmetic && CanMake(TileSource.Int8);

@@ -20,7 +20,6 @@ namespace PrefixTorch.Kernels.Tiles;
 /// </remarks>
 internal sealed class TileEmitter : TileAssembler
 {
-    private const int Line = Streams.Line;
     private const int Mask = 30;
     private const int Last = 31;
     private const uint SignBits = 0x80808080;
