@@ -43,8 +43,8 @@ public sealed record CheckpointInfo
     /// <summary>What is missing, misshapen or too much, or why the architecture cannot be read; null where all is well.</summary>
     public string? Problem { get; init; }
 
-    /// <summary>The number of weights.</summary>
-    public long ParameterCount => Tensors.Sum(tensor => tensor.Shape.Aggregate(1L, (product, dimension) => product * dimension));
+    /// <summary>The number of weights: of a checkpoint those of the architecture, however they are stored; of another file its elements.</summary>
+    public required long ParameterCount { get; init; }
 
     /// <summary>Reads what there is to know without loading weights.</summary>
     /// <param name="path">A checkpoint's folder, or one safetensors file.</param>
@@ -59,6 +59,7 @@ public sealed record CheckpointInfo
             Tensors = [.. checkpoint.Tensors.Values.Select(tensor => new TensorInfo(tensor.Name, tensor.DType.FileName(), tensor.Shape, tensor.ByteCount, System.IO.Path.GetFileName(tensor.File.Path)))],
             Metadata = checkpoint.Files.SelectMany(file => file.Metadata).DistinctBy(entry => entry.Key).ToDictionary(),
             TotalBytes = checkpoint.TotalBytes,
+            ParameterCount = checkpoint.Tensors.Values.Sum(tensor => Count(tensor.Shape)),
             Fingerprint = CheckpointFingerprint.Compute(checkpoint),
         };
         return Directory.Exists(path) ? info.WithArchitecture(checkpoint) : info;
@@ -70,8 +71,13 @@ public sealed record CheckpointInfo
         try
         {
             var config = LlamaConfig.Load(Path);
-            info = info with { Config = config, GenerationConfig = GenerationConfig.Load(Path, config) };
-            WeightCheck.Check(checkpoint, [.. LlamaWeights.Expected(config)]);
+            info = info with
+            {
+                Config = config,
+                ParameterCount = LlamaWeights.Expected(config).Where(weight => checkpoint.Tensors.ContainsKey(weight.Name)).Sum(weight => Count(weight.Shape)),
+                GenerationConfig = GenerationConfig.Load(Path, config),
+            };
+            WeightCheck.Check(checkpoint, [.. LlamaWeights.Expected(config, checkpoint)]);
             return info;
         }
         catch (PrefixTorchException error) when (error is ConfigurationException or CheckpointException)
@@ -79,4 +85,6 @@ public sealed record CheckpointInfo
             return info with { Problem = error.Message };
         }
     }
+
+    private static long Count(IEnumerable<long> shape) => shape.Aggregate(1L, (product, dimension) => product * dimension);
 }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace PrefixTorch.Tests.Cli;
 
 public class QuantizeVerbTests
@@ -12,6 +14,9 @@ public class QuantizeVerbTests
         CliRun run = await CliRun.Of("quantize", "--model", Repository.TinyTolstoy, "--dtype", dtype, "--out", target, "--json");
         Assert.Equal(0, run.ExitCode);
         Assert.InRange(run.Json.GetProperty("bytes").GetInt64() / (double)run.Json.GetProperty("source_bytes").GetInt64(), 0.2, 0.6);
+        JsonElement inspected = (await CliRun.Of("inspect", target, "--json")).Json;
+        Assert.Equal(JsonValueKind.Null, inspected.GetProperty("problem").ValueKind);
+        Assert.Equal(5_442_816, inspected.GetProperty("parameters").GetInt64());
         string[] line = ["generate", "--prompt", "Prince Andrew", "--greedy", "--max-new-tokens", "8"];
         CliRun made = await CliRun.Of([.. line, "--model", target]);
         Assert.Equal(0, made.ExitCode);
