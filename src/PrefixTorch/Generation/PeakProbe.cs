@@ -19,7 +19,7 @@ internal static class PeakProbe
     public static double Measure(KernelPool pool, Isa isa) => isa switch
     {
         Isa.Avx512 or Isa.Amx => Measure<Vectors512, Vector512<float>>(pool),
-        Isa.Avx2 => Measure<Vectors256, Vector256<float>>(pool),
+        Isa.Avx2 or Isa.AvxVnni => Measure<Vectors256, Vector256<float>>(pool),
         _ => Measure<Vectors128, Vector128<float>>(pool),
     };
 

@@ -45,9 +45,6 @@ internal readonly unsafe struct CodedRows(byte* data, CodedOrder order, int rows
     /// <summary>Bytes of a block whose values are bytes.</summary>
     public const int BlockBytes = ValuesAt + Block;
 
-    /// <summary>Bytes of a block whose values are words.</summary>
-    public const int WordBlockBytes = ValuesAt + (2 * Block);
-
     /// <summary>What the corrections of int8 are multiples of.</summary>
     public const int Int8Offset = 128;
 
@@ -61,7 +58,7 @@ internal readonly unsafe struct CodedRows(byte* data, CodedOrder order, int rows
     public int Columns => columns;
 
     /// <summary>Bytes of a block of these.</summary>
-    public int BlockSize => SizeOf(order);
+    public int BlockSize => BlockSizeOf(order);
 
     /// <summary>Bytes from one row to the next.</summary>
     public long Pitch => PitchOf(order, columns);
@@ -69,10 +66,14 @@ internal readonly unsafe struct CodedRows(byte* data, CodedOrder order, int rows
     /// <summary>Memory for so many rows.</summary>
     public static long Bytes(CodedOrder order, int rows, int columns) => rows * PitchOf(order, columns);
 
+    /// <summary>Bytes of a value.</summary>
+    public static int ValueSize(CodedOrder order) => order == CodedOrder.Words ? sizeof(short) : sizeof(sbyte);
+
+    /// <summary>Bytes of a block of so standing values.</summary>
+    public static int BlockSizeOf(CodedOrder order) => ValuesAt + (Block * ValueSize(order));
+
     /// <summary>The first block of a row.</summary>
     public byte* Row(int row) => data + row * Pitch;
 
-    private static long PitchOf(CodedOrder order, int columns) => (long)((columns + Block - 1) / Block) * SizeOf(order);
-
-    private static int SizeOf(CodedOrder order) => order == CodedOrder.Words ? WordBlockBytes : BlockBytes;
+    private static long PitchOf(CodedOrder order, int columns) => (long)((columns + Block - 1) / Block) * BlockSizeOf(order);
 }

@@ -13,6 +13,9 @@ internal enum Isa
     /// <summary>256-bit vectors with fused multiply-add.</summary>
     Avx2,
 
+    /// <summary>256-bit vectors, and products of bytes four at a time, as desktop processors have them that lack 512-bit vectors.</summary>
+    AvxVnni,
+
     /// <summary>512-bit vectors.</summary>
     Avx512,
 
@@ -23,7 +26,7 @@ internal enum Isa
 /// <summary>What this processor has, found once: the one place that chooses a path by it.</summary>
 internal static class Cpu
 {
-    /// <summary>Forces a path: <c>amx</c>, <c>avx512</c>, <c>avx2</c> or <c>portable</c>.</summary>
+    /// <summary>Forces a path: <c>amx</c>, <c>avx512</c>, <c>avxvnni</c>, <c>avx2</c> or <c>portable</c>.</summary>
     public const string IsaVariable = "PREFIXTORCH_ISA";
 
     /// <summary>The paths that this machine can run, best first.</summary>
@@ -56,7 +59,7 @@ internal static class Cpu
 
         if (!Enum.TryParse(forced, ignoreCase: true, out Isa isa) || !Enum.IsDefined(isa))
         {
-            throw new PrefixTorchException($"{IsaVariable}={forced} is not one of amx, avx512, avx2, portable.");
+            throw new PrefixTorchException($"{IsaVariable}={forced} is not one of amx, avx512, avxvnni, avx2, portable.");
         }
 
         return Available.Contains(isa)
@@ -76,6 +79,11 @@ internal static class Cpu
         if (has512)
         {
             found.Add(Isa.Avx512);
+        }
+
+        if (AvxVnni.IsSupported && Fma.IsSupported)
+        {
+            found.Add(Isa.AvxVnni);
         }
 
         if (Avx2.IsSupported && Fma.IsSupported)

@@ -9,7 +9,8 @@ namespace PrefixTorch.Kernels;
 /// of a stretch of K in the first one while all outputs of the group pass. An element of y gives the same bits whatever rows and outputs are computed
 /// with it.
 /// </remarks>
-internal static unsafe class Int8Kernel<TVectors, TVector>
+internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
+    where TProducts : struct, IByteProducts<TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
 {
@@ -19,9 +20,9 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
     /// <exception cref="ArgumentException">The activations do not stand as the codes meet them.</exception>
     public static void Run(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride)
     {
-        if (x.Order != CodedOrder.Words)
+        if (x.Order != TProducts.Order)
         {
-            throw new ArgumentException($"Activations stand as {x.Order} and int8 meets {CodedOrder.Words}; encode them so.", nameof(x));
+            throw new ArgumentException($"Activations stand as {x.Order} and int8 meets {TProducts.Order}; encode them so.", nameof(x));
         }
 
         long pitch = (long)CodeFormat.Int8Blocks(x.Columns) * CodeFormat.Int8Block;
@@ -55,6 +56,7 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
     {
         int second = Math.Min(1, last), third = Math.Min(2, last), fourth = Math.Min(3, last);
         byte* w0 = w, w1 = w + (second * pitch), w2 = w + (third * pitch), w3 = w + (fourth * pitch), v = x.Row(row);
+        int blockBytes = CodedRows.BlockSizeOf(TProducts.Order), valuesLine = CodedRows.ValueSize(TProducts.Order) * Line;
         long ahead = row == 0 ? Streams.Ahead(pitch) : 0;
         TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
         for (int columns = x.Columns; columns > 0; columns -= CodedRows.Block)
@@ -67,15 +69,14 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
 
             for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
             {
-                TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;
+                TVector begin = TProducts.BeginInt8(v + at), d0 = begin, d1 = begin, d2 = begin, d3 = begin;
                 byte* values = v + CodedRows.ValuesAt + at;
-                for (int run = 0; run < runs; run++, values += 2 * Line)
+                for (int run = 0; run < runs; run++, values += valuesLine)
                 {
-                    TVector first = TVectors.Load((float*)values), next = TVectors.Load((float*)(values + Line));
-                    d0 = Dot(d0, w0, run, at, first, next);
-                    d1 = Dot(d1, w1, run, at, first, next);
-                    d2 = Dot(d2, w2, run, at, first, next);
-                    d3 = Dot(d3, w3, run, at, first, next);
+                    d0 = Dot(d0, w0, run, at, values);
+                    d1 = Dot(d1, w1, run, at, values);
+                    d2 = Dot(d2, w2, run, at, values);
+                    d3 = Dot(d3, w3, run, at, values);
                 }
 
                 s0 = Add(s0, d0, v + at);
@@ -88,7 +89,7 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
             w1 += CodedRows.Block;
             w2 += CodedRows.Block;
             w3 += CodedRows.Block;
-            v += CodedRows.WordBlockBytes;
+            v += blockBytes;
         }
 
         Finish(TVectors.Sums(s0, s1, s2, s3), last, scales, bias, y);
@@ -100,7 +101,7 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
         where TTile : struct, IInt8Tile
     {
         // Sixteen registers hold the products of a block, and not the sums over blocks too.
-        int rows = Math.Min(TTile.Rows, x.Rows - row), perOutput = TTile.Rows * TVectors.Width, stretch = Int8Shape.Stretch / (TTile.Rows * CodedRows.WordBlockBytes);
+        int rows = Math.Min(TTile.Rows, x.Rows - row), perOutput = TTile.Rows * TVectors.Width, blockBytes = x.BlockSize, stretch = Int8Shape.Stretch / (TTile.Rows * blockBytes);
         float* sums = stackalloc float[Int8Shape.Group * Int8Shape.MostRows * Line / sizeof(float)];
         new Span<float>(sums, (outputs + 3) / 4 * 4 * perOutput).Clear();
         byte* v = x.Row(row);
@@ -109,7 +110,7 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
         {
             AddStretch<TTile>(w, pitch, outputs, ahead, v, x.Pitch, rows - 1, Math.Min(columns, stretch * CodedRows.Block), sums);
             w += stretch * CodedRows.Block;
-            v += stretch * CodedRows.WordBlockBytes;
+            v += stretch * blockBytes;
         }
 
         for (int n = 0; n < outputs; n += 4)
@@ -148,15 +149,15 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
     private static void AddStretch<TTile>(byte* w, long wPitch, int outputs, long ahead, byte* v, long pitch, int last, int stretch, float* sums)
         where TTile : struct, IInt8Tile
     {
+        int blockBytes = CodedRows.BlockSizeOf(TProducts.Order), valuesLine = CodedRows.ValueSize(TProducts.Order) * Line;
         byte* v0 = v, v1 = v + (Math.Min(1, last) * pitch), v2 = v + (Math.Min(2, last) * pitch), v3 = v + (Math.Min(3, last) * pitch);
         byte* v4 = v + (Math.Min(4 % TTile.Rows, last) * pitch), v5 = v + (Math.Min(5 % TTile.Rows, last) * pitch);
         byte* v6 = v + (Math.Min(6 % TTile.Rows, last) * pitch), v7 = v + (Math.Min(7 % TTile.Rows, last) * pitch);
-        TVector zero = TVectors.Broadcast(0);
         for (; outputs > 0; outputs -= TTile.Outputs, w += TTile.Outputs * wPitch, sums += Int8Shape.MostRows * TVectors.Width)
         {
             byte* w0 = w, w1 = TTile.Outputs > 1 && outputs > 1 ? w + wPitch : w;
             long block = 0;
-            for (int columns = stretch; columns > 0; columns -= CodedRows.Block, block += CodedRows.WordBlockBytes, w0 += CodedRows.Block, w1 += CodedRows.Block)
+            for (int columns = stretch; columns > 0; columns -= CodedRows.Block, block += blockBytes, w0 += CodedRows.Block, w1 += CodedRows.Block)
             {
                 int runs = RunsOf(columns);
                 if (ahead != 0)
@@ -170,30 +171,26 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
 
                 for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
                 {
-                    TVector s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero, s7 = zero;
+                    TVector s0 = TProducts.BeginInt8(v0 + block + at), s1 = TProducts.BeginInt8(v1 + block + at), s2 = TProducts.BeginInt8(v2 + block + at), s3 = TProducts.BeginInt8(v3 + block + at);
+                    TVector s4 = TProducts.BeginInt8(v4 + block + at), s5 = TProducts.BeginInt8(v5 + block + at), s6 = TProducts.BeginInt8(v6 + block + at), s7 = TProducts.BeginInt8(v7 + block + at);
                     long i = block + CodedRows.ValuesAt + at;
-                    for (int run = 0; run < runs; run++, i += 2 * Line)
+                    for (int run = 0; run < runs; run++, i += valuesLine)
                     {
-                        TVector bytes0 = Load(w0, run, at), bytes1 = TTile.Outputs > 1 ? Load(w1, run, at) : bytes0;
-                        TVector c0 = TVectors.LowBytes(bytes0), c1 = TTile.Outputs > 1 ? TVectors.LowBytes(bytes1) : c0;
-                        s0 = TVectors.DotInt16(s0, c0, TVectors.Load((float*)(v0 + i)));
-                        s1 = TVectors.DotInt16(s1, c0, TVectors.Load((float*)(v1 + i)));
-                        s2 = TVectors.DotInt16(s2, c0, TVectors.Load((float*)(v2 + i)));
-                        s3 = TVectors.DotInt16(s3, c0, TVectors.Load((float*)(v3 + i)));
-                        s4 = TVectors.DotInt16(s4, c1, TVectors.Load((float*)(v4 + i)));
-                        s5 = TVectors.DotInt16(s5, c1, TVectors.Load((float*)(v5 + i)));
-                        s6 = TVectors.DotInt16(s6, c1, TVectors.Load((float*)(v6 + i)));
-                        s7 = TVectors.DotInt16(s7, c1, TVectors.Load((float*)(v7 + i)));
-                        c0 = TVectors.HighBytes(bytes0);
-                        c1 = TTile.Outputs > 1 ? TVectors.HighBytes(bytes1) : c0;
-                        s0 = TVectors.DotInt16(s0, c0, TVectors.Load((float*)(v0 + i + Line)));
-                        s1 = TVectors.DotInt16(s1, c0, TVectors.Load((float*)(v1 + i + Line)));
-                        s2 = TVectors.DotInt16(s2, c0, TVectors.Load((float*)(v2 + i + Line)));
-                        s3 = TVectors.DotInt16(s3, c0, TVectors.Load((float*)(v3 + i + Line)));
-                        s4 = TVectors.DotInt16(s4, c1, TVectors.Load((float*)(v4 + i + Line)));
-                        s5 = TVectors.DotInt16(s5, c1, TVectors.Load((float*)(v5 + i + Line)));
-                        s6 = TVectors.DotInt16(s6, c1, TVectors.Load((float*)(v6 + i + Line)));
-                        s7 = TVectors.DotInt16(s7, c1, TVectors.Load((float*)(v7 + i + Line)));
+                        TProducts.UnpackInt8(Load(w0, run, at), out TVector a0, out TVector b0);
+                        TVector a1 = a0, b1 = b0;
+                        if (TTile.Outputs > 1)
+                        {
+                            TProducts.UnpackInt8(Load(w1, run, at), out a1, out b1);
+                        }
+
+                        s0 = TProducts.DotInt8(s0, a0, b0, v0 + i);
+                        s1 = TProducts.DotInt8(s1, a0, b0, v1 + i);
+                        s2 = TProducts.DotInt8(s2, a0, b0, v2 + i);
+                        s3 = TProducts.DotInt8(s3, a0, b0, v3 + i);
+                        s4 = TProducts.DotInt8(s4, a1, b1, v4 + i);
+                        s5 = TProducts.DotInt8(s5, a1, b1, v5 + i);
+                        s6 = TProducts.DotInt8(s6, a1, b1, v6 + i);
+                        s7 = TProducts.DotInt8(s7, a1, b1, v7 + i);
                     }
 
                     Add(sums, 0, s0, v0 + block + at);
@@ -209,13 +206,12 @@ internal static unsafe class Int8Kernel<TVectors, TVector>
         }
     }
 
-    // What a run of codes gives with both of its registers of values.
+    // What a run of codes gives.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, byte* w, int run, int at, TVector first, TVector second)
+    private static TVector Dot(TVector dot, byte* w, int run, int at, byte* values)
     {
-        TVector bytes = Load(w, run, at);
-        dot = TVectors.DotInt16(dot, TVectors.LowBytes(bytes), first);
-        return TVectors.DotInt16(dot, TVectors.HighBytes(bytes), second);
+        TProducts.UnpackInt8(Load(w, run, at), out TVector first, out TVector second);
+        return TProducts.DotInt8(dot, first, second, values);
     }
 
     // Codes of a run, from byte at of 64 on.

@@ -24,14 +24,18 @@ internal abstract unsafe class KernelSet
     public bool HasAmx => Isa == Isa.Amx && HasTiles(TileSource.BFloat16) && HasTiles(TileSource.Int8);
 
     /// <summary>How activations stand for products with int8.</summary>
-    public CodedOrder Order => HasTiles(TileSource.Int8) ? CodedOrder.Bytes : CodedOrder.Words;
+    public CodedOrder Order => HasTiles(TileSource.Int8) ? CodedOrder.Bytes : VectorOrder;
+
+    /// <inheritdoc cref="IByteProducts{TVector}.Order"/>
+    public abstract CodedOrder VectorOrder { get; }
 
     /// <summary>The kernels of one instruction set, which the machine must have.</summary>
     public static KernelSet For(Isa isa) => isa switch
     {
-        Isa.Avx512 or Isa.Amx => new KernelSet<Vectors512, Vector512<float>>(isa),
-        Isa.Avx2 => new KernelSet<Vectors256, Vector256<float>>(isa),
-        _ => new KernelSet<Vectors128, Vector128<float>>(isa),
+        Isa.Avx512 or Isa.Amx => new KernelSet<WordProducts<Vectors512, Vector512<float>>, Vectors512, Vector512<float>>(isa),
+        Isa.AvxVnni => new KernelSet<VnniProducts, Vectors256, Vector256<float>>(isa),
+        Isa.Avx2 => new KernelSet<WordProducts<Vectors256, Vector256<float>>, Vectors256, Vector256<float>>(isa),
+        _ => new KernelSet<WordProducts<Vectors128, Vector128<float>>, Vectors128, Vector128<float>>(isa),
     };
 
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.Run"/>
@@ -55,7 +59,7 @@ internal abstract unsafe class KernelSet
         }
     }
 
-    /// <inheritdoc cref="Int8Kernel{TVectors, TVector}.Run"/>
+    /// <inheritdoc cref="Int8Kernel{TProducts, TVectors, TVector}.Run"/>
     public abstract void LinearInt8(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride);
 
     /// <inheritdoc cref="PanelProduct{TTile}.Run"/>
@@ -104,11 +108,14 @@ internal abstract unsafe class KernelSet
 }
 
 /// <inheritdoc cref="KernelSet"/>
-internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
+internal sealed unsafe class KernelSet<TProducts, TVectors, TVector>(Isa isa) : KernelSet
+    where TProducts : struct, IByteProducts<TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
 {
     public override Isa Isa => isa;
+
+    public override CodedOrder VectorOrder => TProducts.Order;
 
     public override int StreamedRows => LinearKernel<TVectors, TVector, Float32Element>.MostRows;
 
@@ -179,7 +186,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
     }
 
     public override void LinearInt8(byte* codes, float* scales, float* bias, int first, int end, CodedRows x, float* y, int yStride) =>
-        Int8Kernel<TVectors, TVector>.Run(codes, scales, bias, first, end, x, y, yStride);
+        Int8Kernel<TProducts, TVectors, TVector>.Run(codes, scales, bias, first, end, x, y, yStride);
 
     public override void LinearInt4(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
     {
@@ -189,7 +196,7 @@ internal sealed unsafe class KernelSet<TVectors, TVector>(Isa isa) : KernelSet
         }
         else
         {
-            PanelProduct<VectorTile<TVectors, TVector>>.Run(w, bias, first, end, x, y, yStride);
+            PanelProduct<VectorTile<TProducts, TVectors, TVector>>.Run(w, bias, first, end, x, y, yStride);
         }
     }
 

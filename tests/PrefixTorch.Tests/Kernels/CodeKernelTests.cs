@@ -169,8 +169,8 @@ public unsafe class CodeKernelTests
         {
             Floats = values;
             _int4 = int4;
-            _block = NativeBlock.Allocate(int4 ? GroupRows.Bytes(rows, columns) : CodedRows.Bytes(CodedOrder.Words, rows, columns));
-            _coded = new CodedRows(_block.Pointer, CodedOrder.Words, rows, columns);
+            _block = NativeBlock.Allocate(int4 ? GroupRows.Bytes(rows, columns) : CodedRows.Bytes(kernels.VectorOrder, rows, columns));
+            _coded = new CodedRows(_block.Pointer, kernels.VectorOrder, rows, columns);
             _groups = new GroupRows(_block.Pointer, rows, columns);
             fixed (float* x = values)
             {

@@ -49,7 +49,7 @@ public unsafe class ExponentialTests
     private static float[] Exp(string isa, float[] x) => Enum.Parse<Isa>(isa) switch
     {
         Isa.Avx512 or Isa.Amx => Exp<Vectors512, Vector512<float>>(x),
-        Isa.Avx2 => Exp<Vectors256, Vector256<float>>(x),
+        Isa.Avx2 or Isa.AvxVnni => Exp<Vectors256, Vector256<float>>(x),
         _ => Exp<Vectors128, Vector128<float>>(x),
     };
 

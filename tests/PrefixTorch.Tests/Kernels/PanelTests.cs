@@ -24,18 +24,23 @@ public unsafe class PanelTests
             using var x = new Rows(rows, columns, seed: 2);
             using var bias = new Numbers(outputs, DType.Float32, seed: 3);
             GroupRows coded = x.Encode(0, rows);
-            Check(Multiply<VectorTile<Vectors128, Vector128<float>>>(weights, x, bias.Floats, outputs, 0, rows));
+            Check(Multiply<VectorTile<WordProducts<Vectors128, Vector128<float>>, Vectors128, Vector128<float>>>(weights, x, bias.Floats, outputs, 0, rows));
             if (!Cpu.Available.Contains(Isa.Avx2))
             {
                 continue;
             }
 
             // With fused multiply-add all have the same bits.
-            float[] y = Multiply<VectorTile<Vectors256, Vector256<float>>>(weights, x, bias.Floats, outputs, 0, rows);
+            float[] y = Multiply<VectorTile<WordProducts<Vectors256, Vector256<float>>, Vectors256, Vector256<float>>>(weights, x, bias.Floats, outputs, 0, rows);
             Check(y);
+            if (Cpu.Available.Contains(Isa.AvxVnni))
+            {
+                Assert.Equal(y, Multiply<VectorTile<VnniProducts, Vectors256, Vector256<float>>>(weights, x, bias.Floats, outputs, 0, rows));
+            }
+
             if (Cpu.Available.Contains(Isa.Avx512))
             {
-                Assert.Equal(y, Multiply<VectorTile<Vectors512, Vector512<float>>>(weights, x, bias.Floats, outputs, 0, rows));
+                Assert.Equal(y, Multiply<VectorTile<WordProducts<Vectors512, Vector512<float>>, Vectors512, Vector512<float>>>(weights, x, bias.Floats, outputs, 0, rows));
             }
 
             if (TileCode.Supports(TileSource.Int4))
@@ -50,10 +55,15 @@ public unsafe class PanelTests
     [Fact]
     public void ARowGivesTheSameBitsInAProductOfAnySize()
     {
-        Check<VectorTile<Vectors128, Vector128<float>>>();
+        Check<VectorTile<WordProducts<Vectors128, Vector128<float>>, Vectors128, Vector128<float>>>();
         if (Cpu.Available.Contains(Isa.Avx2))
         {
-            Check<VectorTile<Vectors256, Vector256<float>>>();
+            Check<VectorTile<WordProducts<Vectors256, Vector256<float>>, Vectors256, Vector256<float>>>();
+        }
+
+        if (Cpu.Available.Contains(Isa.AvxVnni))
+        {
+            Check<VectorTile<VnniProducts, Vectors256, Vector256<float>>>();
         }
 
         if (TileCode.Supports(TileSource.Int4))

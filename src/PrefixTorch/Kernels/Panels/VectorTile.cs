@@ -3,15 +3,13 @@ using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Panels;
 
-/// <summary>By vectors of any width: exact in 16-bit integers within a group, whose eight products of bytes they hold.</summary>
-internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
+/// <summary>By vectors of any width, in C#: exact in integers within a group.</summary>
+internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPanelTile
+    where TProducts : struct, IByteProducts<TVector>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
 {
     private const int Line = Streams.Line;
-
-    // Two sixteen-bit lanes of what a step has parts that zero points count.
-    private const int Parts = CodeFormat.ZeroParts * 0x10001;
 
     // So few rows are worth a tile of eight, although it computes all eight; fewer go four together, and fewest one after the other.
     private const int FewestByEight = 7;
@@ -112,9 +110,9 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         where TRows : struct, IRows
     {
         byte* w = arguments->Weights, x = arguments->X + (first * CodeFormat.Group), scales = arguments->XScales + (first * sizeof(float));
-        long pitch = arguments->XPitch, toCorrections = arguments->XScaleBytes;
+        long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
         int at = lane * sizeof(float);
-        TVector zero = TVectors.Broadcast(0);
+        TVector begin = TProducts.BeginInt4;
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
             if (lane == 0)
@@ -125,34 +123,46 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
             {
                 byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes) + at, v = x;
-                TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero, d4 = zero, d5 = zero, d6 = zero, d7 = zero;
+                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, d4 = begin, d5 = begin, d6 = begin, d7 = begin;
                 for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
                 {
-                    TVector bytes = TVectors.Load((float*)(codes + line)), low = TVectors.LowNibbles(bytes), high = TVectors.HighNibbles(bytes);
-                    d0 = Dot(d0, low, high, v, 0);
-                    d1 = Dot(d1, low, high, v, 1);
-                    d2 = Dot(d2, low, high, v, 2);
-                    d3 = Dot(d3, low, high, v, 3);
+                    TProducts.UnpackInt4(TVectors.Load((float*)(codes + line)), out TVector low, out TVector high);
+                    d0 = Dot(d0, low, v, 0, 0);
+                    d1 = Dot(d1, low, v, 1, 0);
+                    d2 = Dot(d2, low, v, 2, 0);
+                    d3 = Dot(d3, low, v, 3, 0);
                     if (TRows.Count > 4)
                     {
-                        d4 = Dot(d4, low, high, v, 4);
-                        d5 = Dot(d5, low, high, v, 5);
-                        d6 = Dot(d6, low, high, v, 6);
-                        d7 = Dot(d7, low, high, v, 7);
+                        d4 = Dot(d4, low, v, 4, 0);
+                        d5 = Dot(d5, low, v, 5, 0);
+                        d6 = Dot(d6, low, v, 6, 0);
+                        d7 = Dot(d7, low, v, 7, 0);
+                    }
+
+                    d0 = Dot(d0, high, v, 0, 1);
+                    d1 = Dot(d1, high, v, 1, 1);
+                    d2 = Dot(d2, high, v, 2, 1);
+                    d3 = Dot(d3, high, v, 3, 1);
+                    if (TRows.Count > 4)
+                    {
+                        d4 = Dot(d4, high, v, 4, 1);
+                        d5 = Dot(d5, high, v, 5, 1);
+                        d6 = Dot(d6, high, v, 6, 1);
+                        d7 = Dot(d7, high, v, 7, 1);
                     }
                 }
 
                 LoadHeader(w + (group * CodeFormat.GroupHeader) + lane, out TVector scale, out TVector zeros);
-                Weigh(sums, 0, d0, scale, zeros, scales, toCorrections);
-                Weigh(sums, 1, d1, scale, zeros, scales, toCorrections);
-                Weigh(sums, 2, d2, scale, zeros, scales, toCorrections);
-                Weigh(sums, 3, d3, scale, zeros, scales, toCorrections);
+                Weigh(sums, 0, d0, scale, zeros, scales, scaleBytes);
+                Weigh(sums, 1, d1, scale, zeros, scales, scaleBytes);
+                Weigh(sums, 2, d2, scale, zeros, scales, scaleBytes);
+                Weigh(sums, 3, d3, scale, zeros, scales, scaleBytes);
                 if (TRows.Count > 4)
                 {
-                    Weigh(sums, 4, d4, scale, zeros, scales, toCorrections);
-                    Weigh(sums, 5, d5, scale, zeros, scales, toCorrections);
-                    Weigh(sums, 6, d6, scale, zeros, scales, toCorrections);
-                    Weigh(sums, 7, d7, scale, zeros, scales, toCorrections);
+                    Weigh(sums, 4, d4, scale, zeros, scales, scaleBytes);
+                    Weigh(sums, 5, d5, scale, zeros, scales, scaleBytes);
+                    Weigh(sums, 6, d6, scale, zeros, scales, scaleBytes);
+                    Weigh(sums, 7, d7, scale, zeros, scales, scaleBytes);
                 }
             }
         }
@@ -164,8 +174,8 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     {
         byte* w = arguments->Weights, ahead = arguments->Ahead, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
         float* y = (float*)((byte*)arguments->Y + (row * arguments->YPitch));
-        long pitch = arguments->XPitch, toCorrections = arguments->XScaleBytes;
-        TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
+        long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
+        TVector begin = TProducts.BeginInt4, zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
         if (arguments->Adds != 0)
         {
             s0 = TVectors.Load(y);
@@ -180,7 +190,7 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
             {
                 byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes), v = x;
-                TVector d0 = zero, d1 = zero, d2 = zero, d3 = zero;
+                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin;
                 for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
                 {
                     TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
@@ -191,11 +201,10 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
                 }
 
                 byte* header = w + (group * CodeFormat.GroupHeader);
-                TVector scale = TVectors.Broadcast(*(float*)scales), correction = TVectors.Broadcast(*(float*)(scales + toCorrections));
-                s0 = Weigh(s0, d0, header, 0, scale, correction);
-                s1 = Registers > 1 ? Weigh(s1, d1, header, 1, scale, correction) : s1;
-                s2 = Registers > 2 ? Weigh(s2, d2, header, 2, scale, correction) : s2;
-                s3 = Registers > 2 ? Weigh(s3, d3, header, 3, scale, correction) : s3;
+                s0 = Weigh(s0, d0, header, 0, scales, scaleBytes);
+                s1 = Registers > 1 ? Weigh(s1, d1, header, 1, scales, scaleBytes) : s1;
+                s2 = Registers > 2 ? Weigh(s2, d2, header, 2, scales, scaleBytes) : s2;
+                s3 = Registers > 2 ? Weigh(s3, d3, header, 3, scales, scaleBytes) : s3;
             }
         }
 
@@ -217,14 +226,15 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
     private static TVector Dot(TVector dot, byte* line, int register, TVector first, TVector next)
     {
         TVector bytes = TVectors.Load((float*)line + (register * TVectors.Width));
-        return TVectors.DotNibbles(TVectors.DotNibbles(dot, TVectors.LowNibbles(bytes), first), TVectors.HighNibbles(bytes), next);
+        TProducts.UnpackInt4(bytes, out TVector low, out TVector high);
+        return TProducts.DotInt4(TProducts.DotInt4(dot, low, first), high, next);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Weigh(TVector sum, TVector dot, byte* header, int register, TVector rowScale, TVector correction)
+    private static TVector Weigh(TVector sum, TVector dot, byte* header, int register, byte* scales, long scaleBytes)
     {
         LoadHeader(header + (register * TVectors.Width), out TVector scale, out TVector zeros);
-        return Weigh(sum, dot, scale, zeros, rowScale, correction);
+        return TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -235,29 +245,16 @@ internal readonly unsafe struct VectorTile<TVectors, TVector> : IPanelTile
         zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
     }
 
-    // Eight bytes of a row's, four and four, meet those of every output.
+    // Four bytes of a row's meet those of every output.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, TVector low, TVector high, byte* v, int row)
-    {
-        float* words = (float*)(v + (row * CodeFormat.Group));
-        return TVectors.DotNibbles(TVectors.DotNibbles(dot, low, TVectors.Broadcast(words[0])), high, TVectors.Broadcast(words[1]));
-    }
+    private static TVector Dot(TVector dot, TVector codes, byte* v, int row, int word) =>
+        TProducts.DotInt4(dot, codes, TVectors.Broadcast(*(float*)(v + ((row * CodeFormat.Group) + (word * sizeof(int))))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long toCorrections)
+    private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long scaleBytes)
     {
-        byte* at = scales + (row * sizeof(float));
         float* sum = sums + (row * TVectors.Width);
-        TVectors.Store(Weigh(TVectors.Load(sum), dot, scale, zeros, TVectors.Broadcast(*(float*)at), TVectors.Broadcast(*(float*)(at + toCorrections))), sum);
-    }
-
-    // 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then both scales.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Weigh(TVector sum, TVector dot, TVector scale, TVector zeros, TVector rowScale, TVector correction)
-    {
-        TVector parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts));
-        TVector whole = TVectors.MultiplyAdd(zeros, correction, TVectors.ToFloat(TVectors.DotInt16(TVectors.Broadcast(0), dot, parts)));
-        return TVectors.MultiplyAdd(TVectors.Multiply(whole, rowScale), scale, sum);
+        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales + (row * sizeof(float)), scaleBytes), scale, TVectors.Load(sum)), sum);
     }
 
     /// <summary>Rows that are computed together, each in a register of its own.</summary>
