@@ -229,6 +229,6 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
         TVectors.Store(Add(TVectors.Load(sum), dot, scales), sum);
     }
 
-    // How many cache lines of codes a block has, when so many columns are left. Each meets two lines of values.
+    // How many cache lines of codes a block has, when so many columns are left.
     private static int RunsOf(int columns) => Math.Min(CodedRows.Block, CodeFormat.Int8Blocks(columns) * CodeFormat.Int8Block) / Line;
 }
