@@ -75,7 +75,8 @@ public sealed partial class KvCache
         /// <summary>The first <paramref name="length"/> tokens. Holds nothing: whoever makes it the cache's state sees to that.</summary>
         public State Cut(int length)
         {
-            KvRun? run = Run?.PromptLength > length ? null : Run;
+            // Of a run whose tokens are all cut off nothing is left to go on with.
+            KvRun? run = Run?.PromptLength >= length ? null : Run;
             (string, int)? source = Source is (string digest, int known) ? (digest, Math.Min(known, length)) : null;
             if (length >= Evaluated)
             {

@@ -43,7 +43,10 @@ public record GenerationOptions : SamplingOptions
     /// <summary>Goes on after an end token.</summary>
     public bool IgnoreEos { get; init; }
 
-    /// <summary>Samples of each suffix (<c>n</c>), drawn from one reading of it.</summary>
+    /// <summary>
+    /// Samples of each suffix (<c>n</c>), drawn from one reading of it, which each of them reports. For <see cref="Llama.GenerateBranchesAsync(KvCache, IReadOnlyList{string}, GenerationOptions?, Action{int, Token}?, CancellationToken)"/>
+    /// alone: what continues one sequence gives one.
+    /// </summary>
     public int NumReturnSequences { get; init; } = 1;
 
     /// <summary>The number that tells this sequence's draws from another's with the same seed; samples and branches count up from it.</summary>
@@ -81,7 +84,8 @@ public record GenerationOptions : SamplingOptions
     internal GenerationOptions Resolve(GenerationConfig config)
     {
         Validate();
-        bool undecided = !Greedy && Seed is null && Temperature is null && TopK is null && TopP is null && MinP is null && TypicalP is null;
+        bool undecided = !Greedy && Seed is null && Temperature is null && TopK is null && TopP is null && MinP is null && TypicalP is null
+            && TopH is null && EpsilonCutoff is null && EtaCutoff is null;
         GenerationOptions resolved = this with
         {
             MaxNewTokens = MaxNewTokens ?? config.MaxNewTokens ?? 256,

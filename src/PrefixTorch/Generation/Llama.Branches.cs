@@ -43,11 +43,12 @@ public sealed partial class Llama
         using var cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
 
         // Samples of one suffix are drawn from one reading of it.
-        var read = new KvCache?[branches.Count];
+        var read = new SequenceRun?[branches.Count];
         ulong random = Sampling.Sampler.RandomSeed();
         int resumed = 0;
         List<SequenceRun> runs = [];
         List<GenerationOptions> optionsOf = [];
+        List<bool> keeps = [];
         List<CancellationTokenSource> sources = [];
         try
         {
@@ -57,8 +58,8 @@ public sealed partial class Llama
                 {
                     // Cancelled alone, what was read is kept, and its samples end before they begin.
                     using var own = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branch.CancellationToken);
-                    PrefillOptions reading = new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial, KeepOnCancel = branch.CancellationToken.CanBeCanceled };
-                    read[i] = await ReadAsync(held, Prompt.Of(branch.Suffix), reading, null, own.Token, cancellationToken).ConfigureAwait(false);
+                    PrefillOptions reading = new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial, KeepOnCancel = resolved[i].KeepOnCancel || branch.CancellationToken.CanBeCanceled };
+                    read[i] = await RunToReadAsync(held, Prompt.Of(branch.Suffix), reading, null, own.Token, cancellationToken).ConfigureAwait(false);
                 }
             })).ConfigureAwait(false);
 
@@ -71,9 +72,10 @@ public sealed partial class Llama
                     bool resumes = branches[i].Suffix.Length == 0 && resolved[i].Seed is null && held.Run?.Seed is not null;
                     GenerationOptions own = (resolved[i] with { Branch = resolved[i].Branch + (resumes ? resumed++ : runs.Count) }).Seeded(resumes ? held.Run : null, random);
                     sources.Add(CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branches[i].CancellationToken));
-                    runs.Add(Run(read[i] ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token));
+                    runs.Add(Run(read[i]?.Cache ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token, read[i]));
 
                     // Cancelled alone, a branch keeps what it has; cancelled with all, as the options say.
+                    keeps.Add(own.KeepOnCancel);
                     optionsOf.Add(own with { KeepOnCancel = own.KeepOnCancel || branches[i].CancellationToken.CanBeCanceled });
                 }
             }
@@ -86,9 +88,9 @@ public sealed partial class Llama
         }
         finally
         {
-            foreach (KvCache? cache in read)
+            foreach (SequenceRun? reading in read)
             {
-                cache?.Dispose();
+                reading?.Cache.Dispose();
             }
         }
 
@@ -99,7 +101,7 @@ public sealed partial class Llama
             _engine.Submit([.. runs]);
             finished = [.. runs.Select((run, i) => FinishAsync(run, optionsOf[i], onToken is null ? null : token => Report(i, token), sources[i], cancellationToken))];
             await Task.WhenAll(finished.Select(CancelOthersOnError)).ConfigureAwait(false);
-            if (cancellationToken.IsCancellationRequested && !shared.KeepOnCancel && finished.Any(task => task.Result.FinishReason == FinishReason.Cancelled))
+            if (cancellationToken.IsCancellationRequested && finished.Where((task, i) => !keeps[i] && task.Result.FinishReason == FinishReason.Cancelled).Any())
             {
                 DisposeFinished();
                 throw new OperationCanceledException(cancellationToken);

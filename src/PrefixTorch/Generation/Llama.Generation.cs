@@ -106,7 +106,11 @@ public sealed partial class Llama
         }
     }
 
-    private async Task<KvCache> ReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, CancellationToken? callers = null)
+    private async Task<KvCache> ReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+        (await RunToReadAsync(prefix, prompt, options, progress, cancellationToken, cancellationToken).ConfigureAwait(false)).Cache;
+
+    // The caller disposes the run's cache. What is thrown where it was cancelled names the caller's token.
+    private async Task<SequenceRun> RunToReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, CancellationToken callers)
     {
         SequenceRun run = Run(prefix, prompt, null, options.Boundary, options.ParseSpecial, progress, cancellationToken);
         _engine.Submit(run);
@@ -114,10 +118,10 @@ public sealed partial class Llama
         if (reason == FinishReason.Cancelled && !options.KeepOnCancel)
         {
             run.Cache.Dispose();
-            throw new OperationCanceledException(callers ?? cancellationToken);
+            throw new OperationCanceledException(callers);
         }
 
-        return run.Cache;
+        return run;
     }
 
     private GenerationOptions Resolve(GenerationOptions? options) => (options ?? new()).Resolve(GenerationConfig);
@@ -192,7 +196,7 @@ public sealed partial class Llama
         }
     }
 
-    private SequenceRun Run(KvCache? prefix, Prompt prompt, GenerationOptions? options, Boundary boundary, bool parseSpecial, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
+    private SequenceRun Run(KvCache? prefix, Prompt prompt, GenerationOptions? options, Boundary boundary, bool parseSpecial, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, SequenceRun? reading = null)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (prefix is not null)
@@ -206,7 +210,7 @@ public sealed partial class Llama
             SuffixPlan plan = PlanOf(cache, prompt, boundary, parseSpecial);
             cache.Truncate(plan.Keep);
             options = options?.Seeded(plan.Ids.Length == 0 ? cache.Run : null, Sampling.Sampler.RandomSeed());
-            return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken);
+            return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken, reading);
         }
         catch
         {

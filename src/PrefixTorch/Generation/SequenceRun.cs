@@ -25,7 +25,8 @@ internal sealed class SequenceRun
     private readonly StopMatcher _stops;
     private readonly Channel<Token> _tokens = Channel.CreateUnbounded<Token>(new() { SingleReader = true, SingleWriter = true });
     private readonly TaskCompletionSource<FinishReason> _outcome = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly long _submitted = Stopwatch.GetTimestamp();
+    private readonly long _submitted;
+    private readonly SequenceRun? _reading;
     private readonly List<int> _all;
     private readonly int _promptLength;
     private readonly KvRun? _run;
@@ -49,14 +50,17 @@ internal sealed class SequenceRun
     /// <param name="contextLength">Positions that the model has.</param>
     /// <param name="progress">Told of the tokens read.</param>
     /// <param name="cancellation">Ends the run between steps, or between the layers of a step of its own.</param>
-    public SequenceRun(KvCache cache, SuffixPlan plan, GenerationOptions? options, LlamaTokenizer? tokenizer, int contextLength, IProgress<PrefillProgress>? progress, CancellationToken cancellation)
+    /// <param name="reading">The run that read the end of the prompt for this one and others, which counts as this one's.</param>
+    public SequenceRun(KvCache cache, SuffixPlan plan, GenerationOptions? options, LlamaTokenizer? tokenizer, int contextLength, IProgress<PrefillProgress>? progress, CancellationToken cancellation, SequenceRun? reading = null)
     {
         Cache = cache;
         Cancellation = cancellation;
         _options = options;
         _contextLength = contextLength;
         _progress = progress;
-        _note = plan.Note;
+        _reading = reading;
+        _submitted = reading?._submitted ?? Stopwatch.GetTimestamp();
+        _note = reading?._note ?? plan.Note;
         _stops = new StopMatcher(options?.Stop ?? []);
         if (options is not null)
         {
@@ -78,9 +82,9 @@ internal sealed class SequenceRun
 
         if (options is not null)
         {
-            // Going on where a generation stopped, penalties and minimum lengths count from where it began.
-            KvRun own = new(options.IsGreedy ? null : options.Seed, options.Branch, _promptLength);
-            _run = cache.Run is KvRun stopped && stopped.Seed == own.Seed && stopped.Branch == own.Branch ? stopped : own;
+            // Going on where a generation stopped, in one sample or several, penalties and minimum lengths count from where it began.
+            ulong? seed = options.IsGreedy ? null : options.Seed;
+            _run = new(seed, options.Branch, cache.Run is KvRun stopped && stopped.Seed == seed ? stopped.PromptLength : _promptLength);
         }
 
         if (_ids.Length == 0 && cache.Logits is null && evaluated > 0)
@@ -92,7 +96,7 @@ internal sealed class SequenceRun
             _note ??= "the logits after the last token were not kept: one token read again";
         }
 
-        ReusedTokens = _promptLength - _ids.Length;
+        ReusedTokens = reading?.ReusedTokens ?? _promptLength - _ids.Length;
     }
 
     /// <summary>The state so far.</summary>
@@ -111,7 +115,7 @@ internal sealed class SequenceRun
     public Task<FinishReason> Outcome => _outcome.Task;
 
     /// <summary>The prompt's ids.</summary>
-    public int[] PromptIds => [.. _all.Take(_promptLength)];
+    public int[] PromptIds => _reading?.PromptIds ?? [.. _all.Take(_promptLength)];
 
     /// <summary>Generated text so far.</summary>
     public string Text => _text.ToString();
@@ -253,7 +257,8 @@ internal sealed class SequenceRun
     /// <summary>What the run took, so far.</summary>
     public GenerationReport Report()
     {
-        int generated = _all.Count - _promptLength, computed = _promptLength - ReusedTokens;
+        // What waits is the last token, or, cancelled before that, the rest of the prompt.
+        int generated = _all.Count - _promptLength, computed = _promptLength - ReusedTokens - (generated == 0 ? _ids.Length : 0);
         long end = _lastToken != 0 ? _lastToken : Stopwatch.GetTimestamp(), read = _prefilled != 0 ? _prefilled : end;
         double prefill = Seconds(_submitted, read), decode = generated == 0 ? 0 : Seconds(read, end);
         var timings = new Timings(prefill, decode, generated == 0 ? 0 : Seconds(_submitted, _firstToken))
@@ -261,7 +266,7 @@ internal sealed class SequenceRun
             PrefillTokensPerSecond = computed > 0 && prefill > 0 ? computed / prefill : 0,
             TokensPerSecond = generated > 1 && end > _firstToken ? (generated - 1) / Seconds(_firstToken, end) : 0,
         };
-        return new GenerationReport(new Usage(_promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null) { SharedBytes = ReusedTokens * Cache.Layout.BytesPerToken };
+        return new GenerationReport(new Usage(_reading?._promptLength ?? _promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null) { SharedBytes = ReusedTokens * Cache.Layout.BytesPerToken };
     }
 
     private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;

@@ -95,6 +95,16 @@ public sealed class BranchTests
     }
 
     [Fact]
+    public async Task AnyCutAloneAsksForSampling()
+    {
+        foreach (GenerationOptions options in new GenerationOptions[] { new() { TopK = 5 }, new() { TopP = 0.9f }, new() { MinP = 0.1f }, new() { TypicalP = 0.9f }, new() { TopH = 0.9f }, new() { EpsilonCutoff = 0.01f }, new() { EtaCutoff = 0.01f } })
+        {
+            using Continuation sampled = await Tolstoy.Fp32.ContinueAsync(null, "He", options with { MaxNewTokens = 1 }, cancellationToken: Cancellation);
+            Assert.NotNull(sampled.Report.Seed);
+        }
+    }
+
+    [Fact]
     public async Task SamplesOfNothingNewComputeNoPrompt()
     {
         using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
@@ -106,6 +116,53 @@ public sealed class BranchTests
         HashSet<KvBuffer> buffers = [.. samples.Select(sample => sample.Cache).Append(prefix).SelectMany(cache => cache.Segments).Select(segment => segment.Buffer)];
         Assert.InRange(buffers.Count, 1, 5);
         Array.ForEach(samples, sample => sample.Dispose());
+    }
+
+    [Fact]
+    public async Task SamplesReportTheReadingTheyShare()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync("Prince And", cancellationToken: Cancellation);
+        using Continuation alone = await Tolstoy.Fp32.ContinueAsync(prefix, "rew", s_sampled, cancellationToken: Cancellation);
+        Assert.NotNull(alone.Report.Reuse);
+        Continuation[] samples = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, ["rew"], s_sampled with { NumReturnSequences = 2 }, cancellationToken: Cancellation);
+        Assert.All(samples, sample => Assert.Equal((alone.Report.Usage, alone.Report.Reuse), (sample.Report.Usage, sample.Report.Reuse)));
+        Array.ForEach(samples, sample => sample.Dispose());
+    }
+
+    [Fact]
+    public async Task BranchesOfAStoppedRunGoOnAlikeEach()
+    {
+        // Penalties and a minimum length count from where the stopped run began, in every branch and sample.
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        List<int> generated = [];
+        GenerationOptions greedy = new() { Greedy = true, MaxNewTokens = 8, FrequencyPenalty = 2, PresencePenalty = 1, MinNewTokens = 4, LogitsProcessors = [new Watcher(generated)] };
+        using Continuation stopped = await Tolstoy.Fp32.ContinueAsync(prefix, "", greedy with { LogitsProcessors = null }, cancellationToken: Cancellation);
+        using Continuation alone = await Tolstoy.Fp32.ContinueAsync(stopped.Cache, "", greedy, cancellationToken: Cancellation);
+        Assert.Equal(Enumerable.Range(8, 8), generated);
+        foreach (string[] suffixes in new string[][] { ["", ""], [""] })
+        {
+            generated.Clear();
+            Continuation[] branches = await Tolstoy.Fp32.GenerateBranchesAsync(stopped.Cache, suffixes, greedy with { NumReturnSequences = 3 - suffixes.Length }, cancellationToken: Cancellation);
+            Assert.Equal(2, branches.Length);
+            Assert.All(branches, branch => Assert.Equal(alone.Ids, branch.Ids));
+            Assert.Equal(Enumerable.Range(8, 8).SelectMany(count => new[] { count, count }), generated.Order());
+            Array.ForEach(branches, branch => branch.Dispose());
+        }
+    }
+
+    [Fact]
+    public async Task CutBackToItsPromptAStoppedRunIsForgotten()
+    {
+        using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        GenerationOptions random = s_sampled with { Seed = null };
+        using Continuation first = await Tolstoy.Fp32.ContinueAsync(prefix, "", random, cancellationToken: Cancellation);
+        using KvCache cut = first.Cache.Clone();
+        cut.Truncate(prefix.Length + 1);
+        Assert.NotNull(cut.Run);
+        cut.Truncate(prefix.Length);
+        Assert.Null(cut.Run);
+        using Continuation again = await Tolstoy.Fp32.ContinueAsync(cut, "", random, cancellationToken: Cancellation);
+        Assert.NotEqual(first.Report.Seed, again.Report.Seed);
     }
 
     [Fact]
@@ -173,11 +230,26 @@ public sealed class BranchTests
         Assert.Equal(alone.Ids, branches[2].Ids);
         Array.ForEach(branches, branch => branch.Dispose());
 
+        // The prompt is the whole one, and of what was to be read the rest does not count as computed.
+        Continuation[] late = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, [new BranchRequest(text) { CancellationToken = cancel.Token, Options = s_sampled }, new BranchRequest(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } }], s_sampled, cancellationToken: Cancellation);
+        Assert.All(late, branch => Assert.Equal(late[0].PromptIds, branch.PromptIds));
+        Assert.All(late, branch => Assert.Equal(branch.Cache.Length - branch.Report.Usage.ReusedTokens, branch.Report.Usage.ComputedTokens));
+        Array.ForEach(late, branch => branch.Dispose());
+
         // With the whole call it throws, as ever.
         BranchRequest patient = new(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } };
         using var all = new CancellationTokenSource();
         await all.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Tolstoy.Fp32.GenerateBranchesAsync(prefix, [patient, new BranchRequest(" and")], s_sampled, cancellationToken: all.Token));
+
+        // Unless it, or each branch, is to keep what there is, also while many samples' suffix is read.
+        GenerationOptions keeping = s_sampled with { KeepOnCancel = true, NumReturnSequences = 2 };
+        foreach ((BranchRequest branch, GenerationOptions? call) in new[] { (new BranchRequest(text), keeping), (new BranchRequest(text) { Options = keeping }, (GenerationOptions?)null) })
+        {
+            Continuation[] kept = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, [branch], call, cancellationToken: all.Token);
+            Assert.All(kept, one => Assert.Equal(FinishReason.Cancelled, one.FinishReason));
+            Array.ForEach(kept, one => one.Dispose());
+        }
     }
 
     [Fact]
@@ -258,5 +330,17 @@ public sealed class BranchTests
         public List<long> Seen { get; } = [];
 
         public override void Process(Span<float> scores, LogitsContext context) => Seen.Add(GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    /// <summary>Notes how many generated tokens it is shown, and changes nothing.</summary>
+    private sealed class Watcher(List<int> counts) : LogitsProcessor
+    {
+        public override void Process(Span<float> scores, LogitsContext context)
+        {
+            lock (counts)
+            {
+                counts.Add(context.GeneratedIds.Length);
+            }
+        }
     }
 }

@@ -46,6 +46,11 @@ public sealed class ChatTemplate
             throw new ChatTemplateException($"{nameof(options.ContinueFinalMessage)} and {nameof(options.AddGenerationPrompt)} exclude each other: the one leaves the last message open, the other begins a new one.");
         }
 
+        if (options.ContinueFinalMessage && messages.Count == 0)
+        {
+            throw new ChatTemplateException($"{nameof(options.ContinueFinalMessage)} leaves the last message open, and the conversation has none; give one.");
+        }
+
         List<object?> values = [.. messages.Select(ToValue)];
         if (options.ContinueFinalMessage)
         {

@@ -102,6 +102,7 @@ public class ChatTemplateTests
         var parts = ChatMessage.FromJson(JsonElement.Parse("""{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}"""));
         Assert.Equal("[a][b", template.Render([parts], options).Text);
         Assert.Throws<ChatTemplateException>(() => template.Render([new("assistant", null)], options));
+        Assert.Throws<ChatTemplateException>(() => template.Render([], options));
         Assert.Throws<ChatTemplateException>(() => new ChatTemplate("nothing").Render([new("assistant", "a")], options));
     }
 
