@@ -39,7 +39,7 @@ internal sealed class DemoOutput(Output output)
     }
 
     /// <summary>Compares a continuation of the restored state with a full recompute.</summary>
-    public void Compare(string suffix, Continuation continued, Continuation recomputed)
+    public void Compare(string suffix, Continuation continued, Continuation recomputed, double recomputeSeconds)
     {
         int same = continued.Ids.AsSpan().CommonPrefixLength(recomputed.Ids);
         bool equal = same == continued.Ids.Length && same == recomputed.Ids.Length;
@@ -50,7 +50,7 @@ internal sealed class DemoOutput(Output output)
             continued.Text,
             continued.Report.Usage,
             continued.Report.Timings.PrefillSeconds,
-            recomputed.Report.Timings.PrefillSeconds,
+            recomputeSeconds,
             continued.Report.Timings.TokensPerSecond,
             equal,
             tie ? same : null);

@@ -81,6 +81,7 @@ public record GenerationOptions : SamplingOptions
     }
 
     /// <summary>The options with what is open filled in from the model's generation_config.</summary>
+    /// <exception cref="PrefixTorchException">The generation_config has a value out of range.</exception>
     internal GenerationOptions Resolve(GenerationConfig config)
     {
         Validate();
@@ -96,7 +97,7 @@ public record GenerationOptions : SamplingOptions
         };
         if (config.DoSample == true && !Greedy)
         {
-            return resolved with
+            resolved = resolved with
             {
                 Temperature = Temperature ?? (float?)config.Temperature,
                 TopK = TopK ?? config.TopK,
@@ -105,8 +106,21 @@ public record GenerationOptions : SamplingOptions
                 TypicalP = TypicalP ?? (float?)config.TypicalP,
             };
         }
+        else if (undecided)
+        {
+            resolved = resolved with { Greedy = true };
+        }
 
-        return undecided ? resolved with { Greedy = true } : resolved;
+        try
+        {
+            resolved.Validate();
+            return resolved;
+        }
+        catch (ArgumentException error)
+        {
+            // The caller's own values were in range.
+            throw new PrefixTorchException($"The model's {GenerationConfig.FileName}: {error.Message} Correct it, or give the option yourself.", error);
+        }
     }
 
     /// <summary>

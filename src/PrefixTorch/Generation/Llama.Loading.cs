@@ -96,14 +96,18 @@ public sealed partial class Llama
     {
         CheckHeld("dtype", options.DType, DType.Float32, DType.BFloat16, DType.Float16);
         CheckHeld("KV dtype", options.KvDType, DType.Float32, DType.BFloat16, DType.Float16, DType.Int8);
-        if (options.Threads is < 1 or > 1024)
-        {
-            throw new PrefixTorchException($"{options.Threads} threads were asked for; there must be at least 1 and at most 1024.");
-        }
-
+        CheckThreads(options.Threads);
         if (options.PrefillChunk is < 1 or > 8192)
         {
             throw new PrefixTorchException($"A prefill chunk of {options.PrefillChunk} tokens was asked for; it must be at least 1 and at most 8192.");
+        }
+    }
+
+    private static void CheckThreads(int? threads)
+    {
+        if (threads is < 1 or > 1024)
+        {
+            throw new PrefixTorchException($"{threads} threads were asked for; there must be at least 1 and at most 1024.");
         }
     }
 

@@ -18,11 +18,12 @@ public sealed partial class Llama
     /// <param name="threads">Threads; null: one for each processor.</param>
     /// <param name="progress">Told of the matrices done, of how many.</param>
     /// <param name="cancellationToken">Looked at between tensors.</param>
-    /// <exception cref="PrefixTorchException">The checkpoint cannot be read or is quantized already, or the target not written.</exception>
+    /// <exception cref="PrefixTorchException">The checkpoint cannot be read or is quantized already, or the target not written, or it holds another checkpoint.</exception>
     public static Task QuantizeAsync(string folder, string target, Quantization quantization, int? threads = null, IProgress<(int Done, int Total)>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(folder);
         ArgumentNullException.ThrowIfNull(target);
+        CheckThreads(threads);
         return Task.Run(
             () =>
             {
@@ -82,7 +83,17 @@ public sealed partial class Llama
             return false;
         }
 
-        using SafetensorsFile file = SafetensorsFile.Open(weights);
+        SafetensorsFile file;
+        try
+        {
+            file = SafetensorsFile.Open(weights);
+        }
+        catch (CheckpointException damaged)
+        {
+            throw new PrefixTorchException($"{folder} was made by quantizing and is damaged; delete it, and it is made again. {damaged.Message}", damaged);
+        }
+
+        using SafetensorsFile made = file;
         return file.Metadata.GetValueOrDefault(Quantizer.SourceKey) == source && file.Metadata.GetValueOrDefault(Quantizer.VersionKey) == $"{QuantizationConfig.OurVersion}";
     }
 }

@@ -71,6 +71,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
             DType rows = HostOperations.RowDType(_model.Matrices, KernelSet.Current);
             var operations = new HostOperations(config, rotary, _pool, KernelSet.Current, rows);
             IEnumerable<DType> factors = _model.Matrices.Select(matrix => matrix.Format == WeightFormat.Float ? rows : DType.Int8).Distinct().Order();
+            ReadsAsItDecodes = !KernelSet.Current.HasAmx || _model.Matrices.All(matrix => matrix.Format != WeightFormat.Int4);
             Arithmetic = $"{string.Join(" and ", factors.Select(factor => factor.Name()))} products, {Cpu.Description}";
             forward = (step, logits, cancellation) => _model.Forward(operations, step, logits, null, cancellation);
             _operations = operations;
@@ -78,6 +79,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         else
         {
             var operations = new TorchOperations(config, rotary, _device, held);
+            ReadsAsItDecodes = true;
             Arithmetic = $"{held.Name()} on {_device}";
             forward = (step, logits, cancellation) => _model.Forward(operations, step, logits, null, cancellation);
             _operations = operations;
@@ -112,6 +114,12 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
     /// <summary>What the arithmetic runs in, for people.</summary>
     public string Arithmetic { get; }
+
+    /// <summary>
+    /// Whether tokens that are read together go through the same arithmetic as one by one, on a CPU with the same bits. Not so for int4 where the processor has AMX: more than sixteen at a time are read
+    /// with weights widened to bf16.
+    /// </summary>
+    public bool ReadsAsItDecodes { get; }
 
     /// <summary>Whether the model came with a tokenizer.</summary>
     public bool HasTokenizer => _tokenizer is not null;

@@ -49,5 +49,5 @@ public sealed record VerificationComparison(int Passes, double LargestDistance, 
 /// <param name="Tolerance">
 /// The distance that is allowed: 1e-4 in fp32; with 16-bit weights or keys, where reading in other pieces rounds otherwise, an eighth of the logits' standard deviation.
 /// </param>
-/// <param name="Verdict">What follows.</param>
+/// <param name="Verdict">What follows; where the model does not read as it decodes (<see cref="Llama.ReadsAsItDecodes"/>), from <paramref name="Replay"/> alone.</param>
 public sealed record VerificationReport(int StateTokens, int SuffixTokens, int ComparedTokens, VerificationComparison Replay, VerificationComparison Whole, double Tolerance, VerificationVerdict Verdict);

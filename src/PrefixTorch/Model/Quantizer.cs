@@ -38,7 +38,7 @@ internal static unsafe class Quantizer
     /// <param name="pool">Threads.</param>
     /// <param name="progress">Told of each matrix: how many are done, of how many.</param>
     /// <param name="cancellation">Looked at between tensors; nothing usable is left.</param>
-    /// <exception cref="PrefixTorchException">The checkpoint cannot be read, or is quantized already.</exception>
+    /// <exception cref="PrefixTorchException">The checkpoint cannot be read, or is quantized already; or the target holds another checkpoint.</exception>
     public static void Write(string folder, WeightFormat format, string target, KernelPool pool, IProgress<(int Done, int Total)>? progress, CancellationToken cancellation)
     {
         LlamaConfig config = LlamaConfig.Load(folder);
@@ -49,6 +49,8 @@ internal static unsafe class Quantizer
 
         using Checkpoint checkpoint = Checkpoint.Open(folder);
         WeightCheck.Check(checkpoint, [.. LlamaWeights.Expected(config, checkpoint)]);
+        CheckTarget(target);
+        bool isNew = !Directory.Exists(target);
         Directory.CreateDirectory(target);
         List<TensorToWrite> tensors = [];
         List<NativeBlock> scratch = [];
@@ -74,6 +76,11 @@ internal static unsafe class Quantizer
 
             var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint), [VersionKey] = $"{QuantizationConfig.OurVersion}" };
             SafetensorsWriter.Write(Path.Combine(target, Checkpoint.SingleFileName), tensors, metadata, new() { Cancellation = cancellation });
+        }
+        catch when (isNew && !Directory.EnumerateFileSystemEntries(target).Any())
+        {
+            Directory.Delete(target);
+            throw;
         }
         finally
         {
@@ -122,6 +129,36 @@ internal static unsafe class Quantizer
                 scratch.Remove(scales);
                 scales.Release();
             }));
+        }
+    }
+
+    // Weights that were not made by quantizing are somebody's own: of this very checkpoint, too, under whatever name.
+    private static void CheckTarget(string target)
+    {
+        if (File.Exists(target))
+        {
+            throw new PrefixTorchException($"{target} is a file, and a folder is to be written; give another name.");
+        }
+
+        foreach (string file in Directory.Exists(target) ? Directory.EnumerateFiles(target, "*.safetensors") : [])
+        {
+            if (!IsOurs(file))
+            {
+                throw new PrefixTorchException($"{target} holds {Path.GetFileName(file)}, which was not made by quantizing, or is damaged; give another folder, or delete it.");
+            }
+        }
+    }
+
+    private static bool IsOurs(string file)
+    {
+        try
+        {
+            using SafetensorsFile weights = SafetensorsFile.Open(file);
+            return weights.Metadata.ContainsKey(SourceKey);
+        }
+        catch (CheckpointException)
+        {
+            return false;
         }
     }
 

@@ -57,7 +57,7 @@ public static class LogProbs
     }
 
     /// <summary>The largest logit of a row that a token can be chosen from.</summary>
-    internal static float CheckedMax(ReadOnlySpan<float> logits) => Check(logits, Scores.Max(logits));
+    internal static float CheckedMax(ReadOnlySpan<float> logits, bool areProcessed = false) => Check(logits, Scores.Max(logits), areProcessed);
 
     /// <summary>The same of its summary.</summary>
     internal static LogitsSummary CheckedSummary(ReadOnlySpan<float> logits)
@@ -68,7 +68,7 @@ public static class LogProbs
     }
 
     /// <summary>The largest logit, if a token can be chosen by it.</summary>
-    internal static float Check(ReadOnlySpan<float> logits, float max)
+    internal static float Check(ReadOnlySpan<float> logits, float max, bool areProcessed = false)
     {
         if (float.IsFinite(max))
         {
@@ -88,6 +88,8 @@ public static class LogProbs
             id++;
         }
 
-        throw new PrefixTorchException($"The logit of token {id} is {logits[id]}, and no token can be chosen by it. The weights are damaged, or their numbers overflow in this dtype: check the checkpoint, and try float32.");
+        throw new PrefixTorchException(areProcessed
+            ? $"The score of token {id} is {logits[id]} after biases, penalties and processors, and no token can be chosen by it. Bring them nearer to where they do nothing."
+            : $"The logit of token {id} is {logits[id]}, and no token can be chosen by it. The weights are damaged, or their numbers overflow in this dtype: check the checkpoint, and try float32.");
     }
 }

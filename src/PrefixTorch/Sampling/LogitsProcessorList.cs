@@ -10,6 +10,7 @@ namespace PrefixTorch.Sampling;
 public sealed class LogitsProcessorList : IReadOnlyList<LogitsProcessor>
 {
     private readonly List<LogitsProcessor> _processors = [];
+    private readonly int _warpers;
 
     /// <summary>The processors for <paramref name="options"/>; what is off leaves none.</summary>
     /// <param name="options">Checked here.</param>
@@ -20,6 +21,7 @@ public sealed class LogitsProcessorList : IReadOnlyList<LogitsProcessor>
         options.Validate();
         AddProcessors(options, eosTokenIds ?? []);
         _processors.AddRange(options.LogitsProcessors ?? []);
+        _warpers = _processors.Count;
         if (!options.IsGreedy)
         {
             AddWarpers(options);
@@ -38,11 +40,17 @@ public sealed class LogitsProcessorList : IReadOnlyList<LogitsProcessor>
     public LogitsProcessor this[int index] => _processors[index];
 
     /// <summary>Applies all of them in order, in place.</summary>
+    /// <exception cref="PrefixTorchException">A bias, a penalty or a processor of the caller's made a score infinite or not a number, or left no token; what cuts is not asked about such scores.</exception>
     public void Process(Span<float> scores, LogitsContext context)
     {
-        foreach (LogitsProcessor processor in _processors)
+        for (int i = 0; i < _processors.Count; i++)
         {
-            processor.Process(scores, context);
+            if (i == _warpers && i > 0)
+            {
+                LogProbs.CheckedMax(scores, areProcessed: true);
+            }
+
+            _processors[i].Process(scores, context);
         }
     }
 

@@ -29,7 +29,8 @@ internal static class MassSelection
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static ulong? Last(ReadOnlySpan<float> ranks, ReadOnlySpan<float> weights, float best, float least, double wanted, SamplingScratch scratch)
     {
-        float scale = (Ranges - 1) / (best - least);
+        // Where scores are so large that the two are one, what ranks below the best falls out of all ranges.
+        float scale = Math.Min((Ranges - 1) / (best - least), float.MaxValue);
         Span<double> masses = scratch.Sums(Ranges + 1);
         SumRanges(ranks, weights, best, scale, masses);
         double held = 0;
@@ -42,6 +43,11 @@ internal static class MassSelection
             }
 
             Span<ulong> keys = KeysOf(ranks, best, scale, range, scratch);
+            if (keys.IsEmpty)
+            {
+                return null;
+            }
+
             keys.Sort();
             int next = keys.Length;
             do
@@ -117,10 +123,13 @@ internal static class MassSelection
         return keys[..count];
     }
 
-    // Never falling with the rank, so that ranges are in order and equal ranks in one.
+    // Never falling with the rank, so that ranges are in order and equal ranks in one. Whatever a rank is, also not a number, its range is one of them or the one more.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> RangeOf(Vector256<float> rank, float best, float scale) =>
-        Vector256.ConvertToInt32Native(Vector256.Min((Vector256.Create(best) - rank) * Vector256.Create(scale), Vector256.Create((float)Ranges)));
+    private static Vector256<int> RangeOf(Vector256<float> rank, float best, float scale)
+    {
+        Vector256<float> place = Vector256.Min((Vector256.Create(best) - rank) * Vector256.Create(scale), Vector256.Create((float)Ranges));
+        return Vector256.Min(Vector256.ConvertToInt32Native(place).AsUInt32(), Vector256.Create((uint)Ranges)).AsInt32();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Add(ref double masses, int range, ref float weights, int id) => Unsafe.Add(ref masses, range) += Unsafe.Add(ref weights, id);

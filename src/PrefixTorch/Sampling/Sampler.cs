@@ -69,7 +69,7 @@ public sealed class Sampler
             Span<float> processed = _scratch.Scores(logits.Length);
             logits.CopyTo(processed);
             _processors.Process(processed, new LogitsContext(ids, promptLength, _scratch));
-            max = LogProbs.CheckedMax(processed);
+            max = LogProbs.CheckedMax(processed, areProcessed: true);
             scores = processed;
             best = IsGreedy ? scores.IndexOf(max) : best;
         }

@@ -105,6 +105,18 @@ public sealed class BranchTests
     }
 
     [Fact]
+    public async Task AProposalOutOfRangeIsNamedWithItsFile()
+    {
+        using var folder = new Cli.TemporaryFolder();
+        string file = folder.Write("g.json", """{"do_sample": true, "top_p": 1.5}""");
+        using Llama llama = await Llama.LoadAsync(Repository.TinyTolstoy, new() { GenerationConfigFile = file }, Cancellation);
+        var error = await Assert.ThrowsAsync<PrefixTorchException>(async () => await llama.ContinueAsync(null, "He", new() { MaxNewTokens = 1 }, cancellationToken: Cancellation));
+        Assert.Contains("generation_config.json: TopP is 1.5; it must be between 0 and 1", error.Message, StringComparison.Ordinal);
+        using Continuation given = await llama.ContinueAsync(null, "He", new() { MaxNewTokens = 1, TopP = 0.5f }, cancellationToken: Cancellation);
+        Assert.Single(given.Ids);
+    }
+
+    [Fact]
     public async Task SamplesOfNothingNewComputeNoPrompt()
     {
         using KvCache prefix = await Tolstoy.Fp32.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);

@@ -149,6 +149,89 @@ public class QuantizationTests
     }
 
     /// <summary>The trained model in a folder that may be written.</summary>
+    [Fact]
+    public async Task AFolderWithSomebodysWeightsIsLeftAsItIs()
+    {
+        using var folder = new ModelCopy();
+        string link = folder.Path + "-link", other = Path.Combine(folder.Path, "other"), wrong = Path.Combine(other, "model.safetensors");
+        Directory.CreateSymbolicLink(link, folder.Path);
+        Directory.CreateDirectory(other);
+        await File.WriteAllTextAsync(wrong, "no weights", Cancellation);
+        string[] before = Digests();
+        try
+        {
+            foreach (string target in new[] { folder.Path, link, Path.Combine(folder.Path, "x", ".."), other })
+            {
+                var error = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.QuantizeAsync(folder.Path, target, Quantization.Int4, cancellationToken: Cancellation));
+                Assert.Contains("was not made by quantizing", error.Message, StringComparison.Ordinal);
+            }
+
+            var file = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.QuantizeAsync(folder.Path, wrong, Quantization.Int4, cancellationToken: Cancellation));
+            Assert.Contains("is a file", file.Message, StringComparison.Ordinal);
+            Assert.Equal(before, Digests());
+        }
+        finally
+        {
+            Directory.Delete(link);
+        }
+
+        string[] Digests() =>
+            [.. Directory.GetFiles(folder.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(path => $"{path} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(path)))}")];
+    }
+
+    [Fact]
+    public async Task CancelledItLeavesNoFolderAndThreadsAreInRange()
+    {
+        using var folder = new ModelCopy();
+        string target = Path.Combine(folder.Path, "int4");
+        using var cancel = new CancellationTokenSource();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Llama.QuantizeAsync(folder.Path, target, Quantization.Int4, progress: new Canceller(cancel), cancellationToken: cancel.Token));
+        Assert.False(Directory.Exists(target));
+        var error = await Assert.ThrowsAsync<PrefixTorchException>(async () => await Llama.QuantizeAsync(folder.Path, target, Quantization.Int4, threads: 30000, cancellationToken: Cancellation));
+        Assert.Contains("at most 1024", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task DamagedCodesBesideAModelAreNamed()
+    {
+        using var folder = new ModelCopy();
+        using (await Llama.LoadAsync(folder.Path, new() { Quantization = Quantization.Int8 }, Cancellation))
+        {
+        }
+
+        string made = Path.Combine(folder.Path, "prefixtorch-int8");
+        using (FileStream weights = File.OpenWrite(Path.Combine(made, "model.safetensors")))
+        {
+            weights.SetLength(1000);
+        }
+
+        var error = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.LoadAsync(folder.Path, new() { Quantization = Quantization.Int8 }, Cancellation));
+        Assert.Contains($"{made} was made by quantizing and is damaged; delete it", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task AStateOfFourBitWeightsIsVerifiedHoweverManyTokensAreReadAtATime()
+    {
+        using var folder = new ModelCopy();
+        using Llama llama = await Llama.LoadAsync(folder.Path, new() { Quantization = Quantization.Int4 }, Cancellation);
+        Assert.Equal(!KernelSet.Current.HasAmx, llama.ReadsAsItDecodes);
+        using KvCache state = await llama.PrefillAsync(string.Concat(Enumerable.Repeat("Prince Andrew rode up to the battery. ", 3)), cancellationToken: Cancellation);
+        bool wholeIsSame = true;
+        foreach (string suffix in new[] { " And", " In", " I", " The", " He" })
+        {
+            VerificationReport report = await llama.VerifyAsync(state, suffix, new() { NewTokens = 24 }, Cancellation);
+            Assert.Equal(VerificationVerdict.BitForBit, report.Verdict);
+            wholeIsSame &= report.Whole.SameBits;
+        }
+
+        Assert.Equal(llama.ReadsAsItDecodes, wholeIsSame);
+    }
+
+    private sealed class Canceller(CancellationTokenSource cancel) : IProgress<(int Done, int Total)>
+    {
+        public void Report((int Done, int Total) value) => cancel.Cancel();
+    }
+
     private sealed class ModelCopy : IDisposable
     {
         public ModelCopy()

@@ -61,6 +61,23 @@ public class SamplingOptionsTests
             ["RepetitionPenaltyLogitsProcessor", nameof(Reverse), "TopKLogitsWarper"],
             new LogitsProcessorList(new SamplingOptions { TopK = 5, RepetitionPenalty = 2, LogitsProcessors = [new Reverse()] }).Select(processor => processor.GetType().Name));
 
+    [Theory]
+    [InlineData(0.9f, null)]
+    [InlineData(null, 0.5f)]
+    public void ScoresOfAnySizeAreCutOrRefused(float? topP, float? typicalP)
+    {
+        float[] logits = [.. Enumerable.Range(0, 1000).Select(i => i * 37 % 1000 / 100f)];
+        foreach (float penalty in new[] { -1e8f, -1e9f, -1e30f, -1.5e38f, 1e9f, 3e38f })
+        {
+            var sampler = new Sampler(new() { Seed = 1, TopP = topP, TypicalP = typicalP, FrequencyPenalty = penalty });
+            SampledToken token = sampler.Sample(logits, [1, 2, 3, 3], promptLength: 1, position: 4);
+            Assert.True(penalty > 0 ? token.Id is not (2 or 3) : token.Id == 3, $"{penalty} chose {token.Id}.");
+        }
+
+        string message = Assert.Throws<PrefixTorchException>(() => new Sampler(new() { Seed = 1, TopP = topP, TypicalP = typicalP, FrequencyPenalty = -3e38f }).Sample(logits, [1, 2, 3, 3], 1, 4)).Message;
+        Assert.Contains("after biases, penalties and processors", message, StringComparison.Ordinal);
+    }
+
     private sealed class Reverse : LogitsProcessor
     {
         public override void Process(Span<float> scores, LogitsContext context) => scores.Reverse();
