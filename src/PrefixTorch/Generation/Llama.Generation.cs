@@ -10,7 +10,10 @@ public sealed partial class Llama
     /// <summary>Reads a prompt. The caller disposes the cache.</summary>
     /// <param name="prompt">Text; a beginning-of-sequence token is put first where the tokenizer asks for one.</param>
     /// <param name="options">How the text is read.</param>
-    /// <param name="progress">Told of the tokens read, chunk by chunk.</param>
+    /// <param name="progress">
+    /// Told of the tokens read, chunk by chunk, on the caller's side: in order, never twice at a time, and of the last before the call ends. A slow one holds up
+    /// its own call alone, and misses reports in between. What it throws ends the call.
+    /// </param>
     /// <param name="cancellationToken">Ends the reading, between layers.</param>
     /// <exception cref="OperationCanceledException">Cancelled, and not asked to keep what was read.</exception>
     /// <exception cref="PrefixTorchException">The prompt is longer than the model's context.</exception>
@@ -57,7 +60,7 @@ public sealed partial class Llama
     /// <param name="suffix">Text to read first; may be empty where there is a prefix.</param>
     /// <param name="options">How to continue.</param>
     /// <param name="onToken">Called with each token, on the caller's side.</param>
-    /// <param name="progress">Told of the prompt's tokens read.</param>
+    /// <param name="progress">Told of the prompt's tokens read, likewise; of the last before the first token. A slow one misses reports in between.</param>
     /// <param name="cancellationToken">Ends the generation.</param>
     /// <exception cref="OperationCanceledException">Cancelled, and not asked to keep what there is.</exception>
     public Task<Continuation> ContinueAsync(KvCache? prefix, string suffix, GenerationOptions? options = null, Action<Token>? onToken = null, IProgress<PrefillProgress>? progress = null, CancellationToken cancellationToken = default) =>
@@ -112,16 +115,21 @@ public sealed partial class Llama
     // The caller disposes the run's cache. What is thrown where it was cancelled names the caller's token.
     private async Task<SequenceRun> RunToReadAsync(KvCache? prefix, Prompt prompt, PrefillOptions options, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, CancellationToken callers)
     {
-        SequenceRun run = Run(prefix, prompt, null, options.Boundary, options.ParseSpecial, progress, cancellationToken);
+        using var cancel = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        SequenceRun run = Run(prefix, prompt, null, options.Boundary, options.ParseSpecial, progress, cancel.Token);
         _engine.Submit(run);
-        FinishReason reason = await run.Outcome.ConfigureAwait(false);
-        if (reason == FinishReason.Cancelled && !options.KeepOnCancel)
+        try
         {
-            run.Cache.Dispose();
-            throw new OperationCanceledException(callers);
+            await run.DeliverProgressAsync().ConfigureAwait(false);
+            return await run.Outcome.ConfigureAwait(false) == FinishReason.Cancelled && !options.KeepOnCancel
+                ? throw new OperationCanceledException(callers)
+                : run;
         }
-
-        return run;
+        catch
+        {
+            await LetGoAsync(run, cancel).ConfigureAwait(false);
+            throw;
+        }
     }
 
     private GenerationOptions Resolve(GenerationOptions? options) => (options ?? new()).Resolve(GenerationConfig);
@@ -145,9 +153,8 @@ public sealed partial class Llama
         }
         finally
         {
-            // Also when the consumer left the loop: the run must have let go before its cache is freed.
-            await left.CancelAsync().ConfigureAwait(false);
-            await run.Outcome.ContinueWith(_ => run.Cache.Dispose(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
+            // Also when the consumer left the loop.
+            await LetGoAsync(run, left).ConfigureAwait(false);
         }
     }
 
@@ -167,12 +174,13 @@ public sealed partial class Llama
         }
     }
 
-    // Takes the outcome of a submitted run: its tokens, and its cache, or the error.
+    // Takes the outcome of a submitted run: its progress, its tokens, and its cache, or the error.
     private static async Task<Continuation> FinishAsync(SequenceRun run, GenerationOptions options, Action<Token>? onToken, CancellationTokenSource cancel, CancellationToken callers)
     {
         List<Token> tokens = [];
         try
         {
+            await run.DeliverProgressAsync().ConfigureAwait(false);
             await foreach (Token token in run.Tokens.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
             {
                 tokens.Add(token);
@@ -189,11 +197,16 @@ public sealed partial class Llama
         }
         catch
         {
-            // The caller's own callback may have thrown while the run goes on.
-            await cancel.CancelAsync().ConfigureAwait(false);
-            await run.Outcome.ContinueWith(_ => run.Cache.Dispose(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
+            await LetGoAsync(run, cancel).ConfigureAwait(false);
             throw;
         }
+    }
+
+    // Ends a run that may go on, because a callback of the caller's threw or he left the loop: it must have let go before its cache is freed.
+    private static async Task LetGoAsync(SequenceRun run, CancellationTokenSource cancel)
+    {
+        await cancel.CancelAsync().ConfigureAwait(false);
+        await run.Outcome.ContinueWith(_ => run.Cache.Dispose(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
     }
 
     private SequenceRun Run(KvCache? prefix, Prompt prompt, GenerationOptions? options, Boundary boundary, bool parseSpecial, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, SequenceRun? reading = null)

@@ -14,8 +14,8 @@ namespace PrefixTorch.Generation;
 /// record of a generation.
 /// </summary>
 /// <remarks>
-/// Owns <see cref="Cache"/> until the outcome is taken. Everything but reading <see cref="Tokens"/> and <see cref="Outcome"/>, and <see cref="Choose"/>, happens on the engine thread. Tokens leave
-/// through a channel without bound, so that a slow reader stalls nobody.
+/// Owns <see cref="Cache"/> until the outcome is taken. Everything but reading <see cref="Tokens"/> and <see cref="Outcome"/>, <see cref="DeliverProgressAsync"/>, and <see cref="Choose"/>, happens on the engine thread. Tokens leave
+/// through a channel without bound, and progress through another, so that a slow reader stalls nobody.
 /// </remarks>
 internal sealed class SequenceRun
 {
@@ -31,7 +31,7 @@ internal sealed class SequenceRun
     private readonly int _promptLength;
     private readonly KvRun? _run;
     private readonly int _contextLength;
-    private readonly IProgress<PrefillProgress>? _progress;
+    private readonly ProgressRelay? _progress;
     private readonly string? _note;
     private int[] _ids;
     private TokenOrigin[] _origins;
@@ -57,7 +57,7 @@ internal sealed class SequenceRun
         Cancellation = cancellation;
         _options = options;
         _contextLength = contextLength;
-        _progress = progress;
+        _progress = progress is null ? null : new ProgressRelay(progress);
         _reading = reading;
         _submitted = reading?._submitted ?? Stopwatch.GetTimestamp();
         _note = reading?._note ?? plan.Note;
@@ -110,6 +110,9 @@ internal sealed class SequenceRun
 
     /// <summary>Tokens as they are chosen.</summary>
     public ChannelReader<Token> Tokens => _tokens.Reader;
+
+    /// <summary>Tells the caller's progress of the tokens read, until they are all read or the run has ended; before <see cref="Tokens"/> is read.</summary>
+    public Task DeliverProgressAsync() => _progress?.DeliverAsync(Tokens.WaitToReadAsync(CancellationToken.None).AsTask()) ?? Task.CompletedTask;
 
     /// <summary>Why the run ended, or the error that ended it.</summary>
     public Task<FinishReason> Outcome => _outcome.Task;
