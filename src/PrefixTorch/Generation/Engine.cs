@@ -15,7 +15,8 @@ internal delegate void ForwardPass(Step step, Span<float> logits, CancellationTo
 /// </summary>
 /// <remarks>
 /// Scopes and guards of TorchSharp belong to a thread, and so does libtorch's number of threads: what uses it runs here. What leaves the
-/// thread are ids, text and caches.
+/// thread are ids, text and caches. Of the caller's code only processors of logits run here, and on the pool's threads; progress and tokens are
+/// delivered elsewhere.
 /// </remarks>
 internal sealed class Engine : IDisposable
 {
@@ -109,15 +110,21 @@ internal sealed class Engine : IDisposable
         return logits;
     }
 
-    /// <summary>Ends the thread; sequences under way fail.</summary>
-    public void Dispose()
+    /// <summary>Whether the engine waits for whoever asks: a processor of logits, which so must not wait for the engine.</summary>
+    public bool IsWaitingForCaller => Thread.CurrentThread == _thread || _pool.IsWorker;
+
+    /// <summary>Lets the step under way be the last; sequences fail after it.</summary>
+    public void Stop()
     {
         _stop = true;
         _signal.Release();
-        if (Thread.CurrentThread != _thread)
-        {
-            _thread.Join();
-        }
+    }
+
+    /// <summary>Ends the thread; sequences under way fail.</summary>
+    public void Dispose()
+    {
+        Stop();
+        _thread.Join();
     }
 
     private void Run()
@@ -202,7 +209,7 @@ internal sealed class Engine : IDisposable
 
     private void StepOnce(List<(SequenceRun Run, int Count)> parts)
     {
-        if (parts.Count == 0)
+        if (parts.Count == 0 || _stop)
         {
             return;
         }

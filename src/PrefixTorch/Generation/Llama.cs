@@ -170,16 +170,32 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     }).GetAwaiter().GetResult();
 
     /// <summary>Ends the engine and frees the weights. Calls under way fail; caches live on.</summary>
+    /// <remarks>May be called from any callback. In a processor of logits it returns at once, and the weights are freed when the step that waits for it has ended.</remarks>
     public void Dispose()
     {
-        if (Interlocked.Exchange(ref _disposed, 1) == 0)
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
         {
-            _engine.Dispose();
-            _operations.Dispose();
-            _model.Dispose();
-            _checkpoint.Dispose();
-            _pool.Dispose();
+            return;
         }
+
+        _engine.Stop();
+        if (_engine.IsWaitingForCaller)
+        {
+            Task.Run(Free);
+        }
+        else
+        {
+            Free();
+        }
+    }
+
+    private void Free()
+    {
+        _engine.Dispose();
+        _operations.Dispose();
+        _model.Dispose();
+        _checkpoint.Dispose();
+        _pool.Dispose();
     }
 
     private static torch.Device? ParseDevice(string name)

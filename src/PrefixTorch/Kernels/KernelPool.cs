@@ -59,6 +59,9 @@ internal sealed unsafe class KernelPool : IDisposable
     /// <summary>Threads that share a job, the caller included.</summary>
     public int Threads => _workers.Length + 1;
 
+    /// <summary>Whether whoever asks runs on one of the workers.</summary>
+    public bool IsWorker => Array.IndexOf(_workers, Thread.CurrentThread) >= 0;
+
     /// <summary>Runs blocks 0 … <paramref name="blocks"/> − 1 of <paramref name="job"/> and returns when all are done.</summary>
     public void Run<TJob>(int blocks, ref TJob job)
         where TJob : struct, IBlockJob
