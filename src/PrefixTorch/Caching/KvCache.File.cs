@@ -11,6 +11,7 @@ public sealed partial class KvCache
     /// <param name="options">Flushing, a parent, quantization.</param>
     /// <exception cref="KvStateException">The parent that is to be continued is not what this cache begins with.</exception>
     /// <exception cref="PrefixTorchException">The file cannot be written; what was there before is untouched.</exception>
+    /// <exception cref="ObjectDisposedException">The cache was disposed; or the model, and the last token has no keys and values yet.</exception>
     public void Save(string path, KvSaveOptions? options = null)
     {
         EnsureEvaluated();

@@ -8,9 +8,11 @@ public sealed partial class KvCache
 {
     /// <summary>
     /// Keys and values of a layer, each <c>[1, KV, S, D]</c> in the cache's dtype on its device, keys rotated: what Hugging Face's
-    /// <c>past_key_values[layer]</c> holds; an 8-bit cache's are widened to fp32. A copy; the caller disposes both.
+    /// <c>past_key_values[layer]</c> holds; an 8-bit cache's are widened to fp32. A last token that has none yet is computed
+    /// first. A copy; the caller disposes both.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">There is no such layer.</exception>
+    /// <exception cref="ObjectDisposedException">The cache was disposed; or the model, and the last token has no keys and values yet.</exception>
     public (torch.Tensor Key, torch.Tensor Value) ToTensors(int layer)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(layer);

@@ -274,7 +274,7 @@ public sealed partial class Llama
             return;
         }
 
-        KvIdentity theirs = cache.Host.Identity, ours = _identity.Value;
+        KvIdentity theirs = cache.Host.Identity, ours = Identity;
         if (theirs with { Model = "" } != ours with { Model = "" } || cache.Layout != _layout)
         {
             throw new PrefixTorchException($"The cache was made by '{theirs.Model}' (weights {theirs.Weights}, {cache.Layout.DType.Name()}) and this model is '{ours.Model}' (weights {ours.Weights}, {_layout.DType.Name()}): read the prompt again with this model.");

@@ -1,6 +1,4 @@
 using System.Globalization;
-using System.IO.Hashing;
-using System.Text;
 using PrefixTorch.Caching;
 using PrefixTorch.Checkpoints;
 using PrefixTorch.Configuration;
@@ -21,7 +19,9 @@ namespace PrefixTorch.Generation;
 /// <para>
 /// A call never changes a cache that was passed in: it works on a clone, made before it returns, so the caller may dispose his at once. What a
 /// call returns the caller disposes; nothing else outlives the call, also when it is cancelled or throws. Caches may outlive the model; they
-/// can then be read, cut and cloned.
+/// can then be read, cut, cloned and saved, and continued by another instance of the same model. A cache that a generation gave is one token ahead of its keys
+/// and values, which take a model: save it, or read its tensors, before the model is disposed, or load the model again, whose <c>AppendAsync(cache, "")</c>
+/// gives one that is complete.
 /// </para>
 /// </remarks>
 public sealed partial class Llama : IKvCacheHost, IDisposable
@@ -31,7 +31,6 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private readonly IDisposable _operations;
     private readonly Engine _engine;
     private readonly LlamaTokenizer? _tokenizer;
-    private readonly Lazy<KvIdentity> _identity;
     private readonly torch.Device? _device;
     private readonly KvLayout _layout;
     private readonly Checkpoint _checkpoint;
@@ -61,7 +60,6 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         DType kept = options.KvDType ?? held;
         _layout = new KvLayout(config.NumHiddenLayers, config.NumKeyValueHeads, config.HeadDim, kept);
         Options = options with { DType = held, KvDType = kept, Threads = _pool.Threads };
-        _identity = new Lazy<KvIdentity>(Identify, LazyThreadSafetyMode.ExecutionAndPublication);
 
         RopeFrequencies rope = RopeFrequencies.Compute(config);
         var rotary = new RotaryEmbedding(rope.InverseFrequencies.ToArray(), rope.AttentionScaling);
@@ -141,8 +139,6 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     /// <summary>The shape and type of a token's keys and values.</summary>
     public KvLayout Layout => _layout;
 
-    KvIdentity IKvCacheHost.Identity => _identity.Value;
-
     KvLayout IKvCacheHost.Layout => _layout;
 
     bool IKvCacheHost.IsOnHost => _device is null;
@@ -155,22 +151,11 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
 
     string? IKvCacheHost.Decode(int[] ids) => _tokenizer?.Decode(ids);
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) =>
-        _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
-
-    void IKvCacheHost.Evaluate(KvCache cache) => _engine.CallAsync(() =>
-    {
-        (int Id, TokenOrigin Origin)[] pending = cache.Pending;
-        if (pending.Length > 0)
-        {
-            _engine.Compute(cache, [.. pending.Select(token => token.Id)], [.. pending.Select(token => token.Origin)], firstLogits: pending.Length);
-        }
-
-        return true;
-    }).GetAwaiter().GetResult();
-
     /// <summary>Ends the engine and frees the weights. Calls under way fail; caches live on.</summary>
-    /// <remarks>May be called from any callback. In a processor of logits it returns at once, and the weights are freed when the step that waits for it has ended.</remarks>
+    /// <remarks>
+    /// May be called from any callback. In a processor of logits it returns at once, and the weights are freed when the step that waits for it has ended.
+    /// What caches that live on can be used for is in the remarks on <see cref="Llama"/>.
+    /// </remarks>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
@@ -192,6 +177,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private void Free()
     {
         _engine.Dispose();
+        KeepFingerprint();
         _operations.Dispose();
         _model.Dispose();
         _checkpoint.Dispose();
@@ -221,14 +207,5 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
         return index < torch.cuda.device_count()
             ? new torch.Device(DeviceType.CUDA, index)
             : throw new PrefixTorchException($"Device '{name}' was asked for, and there are {torch.cuda.device_count()} (from cuda:0).");
-    }
-
-    private KvIdentity Identify()
-    {
-        ObjectDisposedException.ThrowIf(_disposed != 0, this);
-        RopeFrequencies rope = RopeFrequencies.Compute(Config);
-        string angles = string.Join(' ', rope.InverseFrequencies.ToArray().Append(rope.AttentionScaling).Select(value => BitConverter.SingleToInt32Bits(value).ToString("x8", CultureInfo.InvariantCulture)));
-        string ropePrint = Convert.ToHexStringLower(XxHash128.Hash(Encoding.ASCII.GetBytes(angles)));
-        return new KvIdentity(Name, CheckpointFingerprint.Compute(_checkpoint), ropePrint, _tokenizer?.Fingerprint ?? "");
     }
 }

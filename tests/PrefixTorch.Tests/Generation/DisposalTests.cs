@@ -2,6 +2,7 @@ using PrefixTorch.Caching;
 using PrefixTorch.Generation;
 using PrefixTorch.Sampling;
 using PrefixTorch.Tests.Caching;
+using PrefixTorch.Tests.Checkpoints;
 
 namespace PrefixTorch.Tests.Generation;
 
@@ -9,6 +10,7 @@ namespace PrefixTorch.Tests.Generation;
 public sealed class DisposalTests
 {
     private static readonly TimeSpan s_long = TimeSpan.FromSeconds(60);
+    private static readonly GenerationOptions s_greedy = new() { Greedy = true, IgnoreEos = true, MaxNewTokens = 6 };
 
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
@@ -38,6 +40,53 @@ public sealed class DisposalTests
         await Assert.ThrowsAsync<ObjectDisposedException>(() => generating.WaitAsync(s_long, Cancellation));
         await AssertFails(big);
         Assert.Equal(Tolstoy.Prefix, llama.Tokenizer.Decode(prefix.Tokens).Replace("<|begin_of_text|>", ""));
+    }
+
+    [Fact]
+    public async Task CachesAreSavedAndContinuedByAnotherInstance()
+    {
+        using var folder = new TemporaryFolder();
+        Llama first = await Llama.LoadAsync(Repository.TinyTolstoy, cancellationToken: Cancellation);
+        using KvCache prefix = await first.PrefillAsync(Tolstoy.Prefix, cancellationToken: Cancellation);
+        using Continuation begun = await first.ContinueAsync(prefix, " and said", s_greedy, cancellationToken: Cancellation);
+        using Continuation expected = await first.ContinueAsync(begun.Cache, "", s_greedy, cancellationToken: Cancellation);
+        first.Dispose();
+
+        // Nobody asked who made the caches before.
+        prefix.Save(folder.File("state"), new() { FlushToDisk = false });
+        using Llama second = await Llama.LoadAsync(Repository.TinyTolstoy, cancellationToken: Cancellation);
+        using var restored = KvCache.Load(folder.File("state"), second);
+        Assert.Equal(prefix.Tokens, restored.Tokens);
+        using Continuation found = await second.ContinueAsync(begun.Cache, "", s_greedy, cancellationToken: Cancellation);
+        Assert.Equal(expected.Ids, found.Ids);
+        Continuation[] branches = await second.GenerateBranchesAsync(prefix, [" and said"], s_greedy, cancellationToken: Cancellation);
+        using Continuation branch = branches[0];
+        Assert.Equal(begun.Ids, branch.Ids);
+    }
+
+    [Fact]
+    public async Task LastTokenThatHasNoKeysYetNeedsAModel()
+    {
+        using var folder = new TemporaryFolder();
+        Llama first = await Llama.LoadAsync(Repository.TinyTolstoy, cancellationToken: Cancellation);
+        using Continuation begun = await first.ContinueAsync(null, Tolstoy.Prefix, s_greedy, cancellationToken: Cancellation);
+        first.Dispose();
+        Assert.Contains("AppendAsync", Assert.Throws<ObjectDisposedException>(() => begun.Cache.ToTensors(0)).Message, StringComparison.Ordinal);
+        Assert.Contains("AppendAsync", Assert.Throws<ObjectDisposedException>(() => begun.Cache.Save(folder.File("state"))).Message, StringComparison.Ordinal);
+
+        // What the message says.
+        using Llama second = await Llama.LoadAsync(Repository.TinyTolstoy, cancellationToken: Cancellation);
+        using KvCache whole = await second.AppendAsync(begun.Cache, "", cancellationToken: Cancellation);
+        second.Dispose();
+        Assert.Equal(begun.Cache.Tokens, whole.Tokens);
+        (TorchSharp.torch.Tensor key, TorchSharp.torch.Tensor value) = whole.ToTensors(0);
+        using (key)
+        using (value)
+        {
+            Assert.Equal(whole.Length, key.shape[2]);
+        }
+
+        whole.Save(folder.File("state"), new() { FlushToDisk = false });
     }
 
     // Enough to be under way still when somebody disposes the model, also on a busy machine.
