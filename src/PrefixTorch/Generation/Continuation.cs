@@ -29,7 +29,10 @@ public sealed class Continuation : IDisposable
     /// <summary>The new tokens.</summary>
     public IReadOnlyList<Token> Tokens { get; }
 
-    /// <summary>Their text, without a stop text that ended it.</summary>
+    /// <summary>
+    /// Their text behind the prompt's, without a stop text that ended it. Where it ends within a character, that is U+FFFD, and the text of what goes on
+    /// from <see cref="Cache"/> has the whole character.
+    /// </summary>
     public string Text { get; }
 
     /// <summary>Why it ended.</summary>

@@ -75,6 +75,7 @@ internal sealed class SequenceRun
         _origins = [.. pending.Select(token => token.Origin), .. plan.Origins];
         _all = [.. cache.Tokens, .. plan.Ids];
         _promptLength = _all.Count;
+        _detokenizer?.GoOnFrom(CollectionsMarshal.AsSpan(_all));
         if (plan.Ids.Length > 0)
         {
             cache.Run = null;

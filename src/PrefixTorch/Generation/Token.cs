@@ -21,8 +21,8 @@ public enum FinishReason
 /// <summary>A generated token.</summary>
 /// <param name="Id">Its id.</param>
 /// <param name="Text">
-/// The text that became certain with it: never half a character, nothing that may yet turn out to be a stop text. May be empty, or span several tokens;
-/// all together they are the continuation's text.
+/// The text that became certain with it: never half a character, nothing that may yet turn out to be a stop text. May be empty, or span several tokens,
+/// also the prompt's last ones where those are half a character; all together they are the continuation's text. U+FFFD is what a generation that ends within a character ends with.
 /// </param>
 /// <param name="LogProb">Its log-probability in the model's own distribution.</param>
 public readonly record struct Token(int Id, string Text, float LogProb)

@@ -9,12 +9,15 @@ namespace PrefixTorch.Tokenization;
 /// </summary>
 public sealed class StreamingDetokenizer
 {
+    private const int BytesOfACharacter = 4;
+
     private readonly LlamaTokenizer _tokenizer;
     private readonly TokenTextOptions _options;
     private readonly bool _skipSpecialTokens;
     private readonly StringBuilder _text = new();
     private byte[] _bytes = new byte[64];
     private int _pending;
+    private int _pendingFromBefore;
     private int _spacesToStrip;
     private bool _first = true;
 
@@ -39,12 +42,41 @@ public sealed class StreamingDetokenizer
             throw _tokenizer.NoSuchId(id);
         }
 
-        if (id < _tokenizer.VocabSize)
+        Append(id);
+        return Take();
+    }
+
+    /// <summary>
+    /// Begins where other ids end, and gives none of their text: a leading space stays, and a character that they leave incomplete comes out whole with
+    /// the id that completes it. Where none does, its U+FFFD is theirs.
+    /// </summary>
+    internal void GoOnFrom(ReadOnlySpan<int> before)
+    {
+        // The last bytes decide: as many as a character has, or as many spaces as a text may lose.
+        int start = before.Length;
+        for (int bytes = 0; start > 0 && bytes < Math.Max(BytesOfACharacter, _options.LeadingSpacesStripped);)
         {
-            Append(id);
+            bytes += IsText(before[--start]) ? _tokenizer.TokenBytes(before[start]).Length : 0;
         }
 
-        return Take();
+        if (start > 0)
+        {
+            LeaveStart();
+        }
+
+        foreach (int id in before[start..])
+        {
+            Add(id);
+        }
+
+        _pendingFromBefore = _pending;
+    }
+
+    /// <summary>Begins in the middle of a text: a leading space stays.</summary>
+    internal void LeaveStart()
+    {
+        _first = false;
+        _spacesToStrip = 0;
     }
 
     /// <summary>Ends the text: what is left of an incomplete character, as U+FFFD. Afterwards a new text may begin.</summary>
@@ -79,9 +111,11 @@ public sealed class StreamingDetokenizer
         return text;
     }
 
+    private bool IsText(int id) => id < _tokenizer.VocabSize && !(_skipSpecialTokens && _tokenizer.IsSpecial(id));
+
     private void Append(int id)
     {
-        if (_skipSpecialTokens && _tokenizer.IsSpecial(id))
+        if (!IsText(id))
         {
             return;
         }
@@ -123,6 +157,7 @@ public sealed class StreamingDetokenizer
                 EmitInvalid(length);
             }
 
+            _pendingFromBefore = 0;
             rest = rest[length..];
         }
 
@@ -135,7 +170,7 @@ public sealed class StreamingDetokenizer
         if (_pending > 0)
         {
             EmitInvalid(_pending);
-            _pending = 0;
+            _pending = _pendingFromBefore = 0;
         }
     }
 
@@ -162,7 +197,9 @@ public sealed class StreamingDetokenizer
     /// </summary>
     private void EmitInvalid(int bytes)
     {
-        for (int i = 0; i < (_options.ByteFallback ? bytes : 1); i++)
+        // What an earlier text ended with has its U+FFFD there.
+        int count = _options.ByteFallback ? bytes - _pendingFromBefore : _pendingFromBefore > 0 ? 0 : 1;
+        for (int i = 0; i < count; i++)
         {
             Emit(Rune.ReplacementChar);
         }

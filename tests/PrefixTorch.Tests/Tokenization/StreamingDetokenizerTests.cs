@@ -80,6 +80,26 @@ public class StreamingDetokenizerTests
         Assert.Equal("<s>   the the", tokenizer.Decode(ids)); // Not first here, so it stays: as in Hugging Face's.
     }
 
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void TextGoesOnFromAnyIdAsIfItHadBeenOne(string name)
+    {
+        LlamaTokenizer tokenizer = TokenizerCase.Load(name);
+        GoldenText[] goldens = [.. TokenizerCase.Goldens(name).Where(golden => golden.IdsWithBos.Length < 200)];
+        Assert.All(goldens, golden =>
+        {
+            int[] ids = golden.IdsWithBos;
+            for (int at = 0; at <= ids.Length; at++)
+            {
+                StreamingDetokenizer whole = tokenizer.CreateDetokenizer(skipSpecialTokens: true);
+                Array.ForEach(ids[..at], id => whole.Add(id));
+                StreamingDetokenizer stream = tokenizer.CreateDetokenizer(skipSpecialTokens: true);
+                stream.GoOnFrom(ids.AsSpan(0, at));
+                Assert.Equal(string.Concat(Pieces(whole, ids[at..])), string.Concat(Pieces(stream, ids[at..])));
+            }
+        });
+    }
+
     private static int ByteId(LlamaTokenizer tokenizer, byte value) =>
         tokenizer.TokenId(ByteLevelAlphabet.ToChar(value).ToString())!.Value;
 
