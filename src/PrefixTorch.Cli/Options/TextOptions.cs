@@ -20,7 +20,7 @@ internal sealed class SuffixOptions : TextOptions
 {
     public SuffixOptions()
     {
-        Boundary = Choice("--boundary", "exact: as if prefix and suffix were one text (default); raw: the suffix alone; strict: an error where they differ.", "exact", "raw", "strict");
+        Boundary = Choice("--boundary", "exact: as if prefix and suffix were one text (default); raw: the suffix alone; strict: an error where the tokenizer merges across the border.", "exact", "raw", "strict");
     }
 
     public Option<string?> Boundary { get; }

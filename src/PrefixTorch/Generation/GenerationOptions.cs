@@ -9,14 +9,14 @@ public enum Boundary
 {
     /// <summary>
     /// As if the texts since the last special or generated token had been tokenized together: where the tokenizer merges across the border, those
-    /// tokens are read again.
+    /// tokens are read again. Behind generated tokens or ids the text goes on: the space that SentencePiece puts before a text is not put there.
     /// </summary>
     Exact,
 
-    /// <summary>The suffix is tokenized alone, without a beginning-of-sequence token.</summary>
+    /// <summary>The suffix is tokenized alone, as at the beginning of a text, without a beginning-of-sequence token.</summary>
     Raw,
 
-    /// <summary>An error where the two would differ.</summary>
+    /// <summary>As <see cref="Exact"/>, and an error where the tokenizer merges across the border.</summary>
     Strict,
 }
 

@@ -30,18 +30,19 @@ internal static class SuffixEncoder
             return Whole(tokenizer, tokenizer.Encode(text, addBos: true, parseSpecial));
         }
 
-        int[] alone = tokenizer.Encode(text, addBos: false, parseSpecial);
-        SuffixPlan raw = new(prefix.Length, alone, OriginsOf(tokenizer, alone), null);
+        // Raw is the text as it would begin a sequence; otherwise no space is put between it and the text before.
+        int[] ids = tokenizer.EncodeAt(boundary == Boundary.Raw ? TextPlace.Start : tokenizer.PlaceAfter(prefix), text, parseSpecial);
+        SuffixPlan alone = new(prefix.Length, ids, OriginsOf(tokenizer, ids), null);
         if (boundary == Boundary.Raw || text.Length == 0)
         {
-            return raw;
+            return alone;
         }
 
-        SuffixPlan exact = Exact(tokenizer, prefix, origins, text, parseSpecial) ?? raw;
-        if (boundary == Boundary.Strict && (exact.Keep != raw.Keep || !exact.Ids.SequenceEqual(raw.Ids)))
+        SuffixPlan exact = Exact(tokenizer, prefix, origins, text, parseSpecial) ?? alone;
+        if (boundary == Boundary.Strict && (exact.Keep != alone.Keep || !exact.Ids.SequenceEqual(alone.Ids)))
         {
             throw new PrefixTorchException(
-                $"The tokenizer merges across the border: the suffix alone is [{Show(raw.Ids)}], but together with the prefix its text is [{Show(exact.Ids)}] after token {exact.Keep} of {prefix.Length}. " +
+                $"The tokenizer merges across the border: the suffix alone is [{Show(alone.Ids)}], but together with the prefix its text is [{Show(exact.Ids)}] after token {exact.Keep} of {prefix.Length}. " +
                 "Begin the suffix where a token begins (often before a space), or choose the boundary exact or raw.");
         }
 
@@ -74,15 +75,16 @@ internal static class SuffixEncoder
             return null;
         }
 
-        string tailText = tokenizer.Decode(tail);
-        if (!tokenizer.Encode(tailText, addBos: false).SequenceEqual(tail))
+        TextPlace place = tokenizer.PlaceAfter(prefix.AsSpan(0, start));
+        string tailText = tokenizer.DecodeAt(place, tail);
+        if (!tokenizer.EncodeAt(place, tailText).SequenceEqual(tail))
         {
             return null;
         }
 
         // Only plain text can merge with what stands before it: up to the first special token, if special text is meant as such.
         int plain = parseSpecial ? FirstSpecial(tokenizer, text) : text.Length;
-        int[] joined = [.. tokenizer.Encode(tailText + text[..plain], addBos: false), .. tokenizer.Encode(text[plain..], addBos: false, parseSpecial)];
+        int[] joined = [.. tokenizer.EncodeAt(place, tailText + text[..plain]), .. tokenizer.EncodeAt(tokenizer.PlaceAfter(tail), text[plain..], parseSpecial)];
         int same = 0;
         while (same < tail.Length && same < joined.Length && joined[same] == tail[same])
         {

@@ -18,44 +18,45 @@ internal sealed class AddedTokenFinder
     }
 
     /// <summary>
-    /// The parts of a text in order: a token, or normalized text that is not empty and whether nothing stands before it.
+    /// The parts of a text in order: a token, or normalized text that is not empty and what stands before it.
     /// Tokens that are not special are words of the vocabulary, and found always.
     /// </summary>
-    public IEnumerable<(string Text, AddedToken? Token, bool AtStart)> Find(string text, bool special)
+    public IEnumerable<(string Text, AddedToken? Token, TextPlace Place)> Find(string text, TextPlace place, bool special)
     {
         var (raw, normalized) = special ? _all : _withoutSpecial;
-        foreach (var (part, token, atStart) in Split(text, raw, atStart: true))
+        foreach (var (part, token, partPlace) in Split(text, raw, place))
         {
             if (token is not null)
             {
-                yield return (part, token, atStart);
+                yield return (part, token, partPlace);
                 continue;
             }
 
-            foreach (var inner in Split(Normalize(part, atStart), normalized, atStart))
+            foreach (var inner in Split(Normalize(part, partPlace), normalized, partPlace))
             {
                 yield return inner;
             }
         }
     }
 
-    private static IEnumerable<(string Text, AddedToken? Token, bool AtStart)> Split(string text, AddedTokenMatcher matcher, bool atStart)
+    private static IEnumerable<(string Text, AddedToken? Token, TextPlace Place)> Split(string text, AddedTokenMatcher matcher, TextPlace place)
     {
         int from = 0;
         while (matcher.Next(text, from) is { } match)
         {
             if (match.Start > from)
             {
-                yield return (text[from..match.Start], null, atStart && from == 0);
+                yield return (text[from..match.Start], null, place);
             }
 
-            yield return (match.Token.Content, match.Token, false);
+            yield return (match.Token.Content, match.Token, place);
             from = match.End;
+            place = TextPlace.AfterToken;
         }
 
         if (from < text.Length)
         {
-            yield return (from == 0 ? text : text[from..], null, atStart && from == 0);
+            yield return (from == 0 ? text : text[from..], null, place);
         }
     }
 
@@ -64,14 +65,14 @@ internal sealed class AddedTokenFinder
         ILookup<bool, AddedToken> kinds = tokens.ToLookup(token => token.Normalized);
         return (
             new AddedTokenMatcher(kinds[false].Select(token => (token.Content, token))),
-            new AddedTokenMatcher(kinds[true].Select(token => (Normalize(token.Content, atStart: true), token))));
+            new AddedTokenMatcher(kinds[true].Select(token => (Normalize(token.Content, TextPlace.Start), token))));
     }
 
-    private string Normalize(string text, bool atStart)
+    private string Normalize(string text, TextPlace place)
     {
         foreach (TextRewriter normalizer in _normalizers)
         {
-            text = text.Length > 0 ? normalizer.Apply(text, atStart) : text;
+            text = text.Length > 0 ? normalizer.Apply(text, place) : text;
         }
 
         return text;

@@ -69,13 +69,20 @@ public sealed class LlamaTokenizer
     public int[] Encode(string text, bool addBos = true, bool parseSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(text);
-        var scratch = new BytePairModel.Scratch(_model);
-        if (addBos)
-        {
-            scratch.Output.AddRange(_definition.Prefix);
-        }
+        int[] ids = EncodeAt(TextPlace.Start, text, parseSpecial);
+        return addBos ? [.. _definition.Prefix, .. ids, .. _definition.Suffix] : ids;
+    }
 
-        foreach (var (part, token, atStart) in _finder.Find(WellFormed(text), parseSpecial))
+    /// <summary>Ids to text, as Hugging Face's <c>decode</c> without cleaning up; bytes that are no UTF-8 become U+FFFD.</summary>
+    /// <remarks>An id below <see cref="VocabSize"/> that the file does not list stands for no text.</remarks>
+    /// <exception cref="TokenizerException">An id is negative, or not below <see cref="VocabSize"/>.</exception>
+    public string Decode(IReadOnlyList<int> ids, bool skipSpecialTokens = false) => CreateDetokenizer(skipSpecialTokens).All(ids);
+
+    /// <summary>Text to ids where something stands before it.</summary>
+    internal int[] EncodeAt(TextPlace place, string text, bool parseSpecial = false)
+    {
+        var scratch = new BytePairModel.Scratch(_model);
+        foreach (var (part, token, partPlace) in _finder.Find(WellFormed(text), place, parseSpecial))
         {
             if (token is not null)
             {
@@ -83,22 +90,36 @@ public sealed class LlamaTokenizer
             }
             else
             {
-                EncodeText(part, atStart, scratch);
+                EncodeText(part, partPlace, scratch);
             }
-        }
-
-        if (addBos)
-        {
-            scratch.Output.AddRange(_definition.Suffix);
         }
 
         return [.. scratch.Output];
     }
 
-    /// <summary>Ids to text, as Hugging Face's <c>decode</c> without cleaning up; bytes that are no UTF-8 become U+FFFD.</summary>
-    /// <remarks>An id below <see cref="VocabSize"/> that the file does not list stands for no text.</remarks>
-    /// <exception cref="TokenizerException">An id is negative, or not below <see cref="VocabSize"/>.</exception>
-    public string Decode(IReadOnlyList<int> ids, bool skipSpecialTokens = false) => CreateDetokenizer(skipSpecialTokens).All(ids);
+    /// <summary>What <see cref="EncodeAt"/> undoes: a space goes only where it put one.</summary>
+    internal string DecodeAt(TextPlace place, IReadOnlyList<int> ids)
+    {
+        StreamingDetokenizer detokenizer = CreateDetokenizer();
+        if (!_definition.Normalizers.Concat(_definition.Rewriters).OfType<PrefixRewriter>().Any(prefix => prefix.IsPutAt(place)))
+        {
+            detokenizer.LeaveStart();
+        }
+
+        return detokenizer.All(ids);
+    }
+
+    /// <summary>Where a text stands that follows these ids.</summary>
+    internal TextPlace PlaceAfter(ReadOnlySpan<int> ids)
+    {
+        // A byte-level vocabulary has no mark that begins a word: what is put before its texts is put before each.
+        if (_definition.Options.ByteLevel || ids.IsEmpty || ids.SequenceEqual((int[])[.. _definition.Prefix]))
+        {
+            return TextPlace.Start;
+        }
+
+        return _addedById.ContainsKey(ids[^1]) ? TextPlace.AfterToken : TextPlace.AfterText;
+    }
 
     /// <summary>A decoder for ids that come one at a time; the caller's own, and not thread-safe.</summary>
     public StreamingDetokenizer CreateDetokenizer(bool skipSpecialTokens = false) => new(this, _text.Options, skipSpecialTokens);
@@ -134,11 +155,11 @@ public sealed class LlamaTokenizer
         }
     }
 
-    private void EncodeText(string text, bool atStart, BytePairModel.Scratch scratch)
+    private void EncodeText(string text, TextPlace place, BytePairModel.Scratch scratch)
     {
         foreach (TextRewriter rewriter in _definition.Rewriters)
         {
-            text = rewriter.Apply(text, atStart);
+            text = rewriter.Apply(text, place);
         }
 
         EncodePieces(text, 0, scratch);

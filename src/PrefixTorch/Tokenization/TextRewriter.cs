@@ -8,14 +8,14 @@ internal abstract record TextRewriter
 
     /// <summary>Rewrites a text that is not empty.</summary>
     /// <param name="text">The text between two added tokens.</param>
-    /// <param name="atStart">Whether nothing stands before it.</param>
-    public abstract string Apply(string text, bool atStart);
+    /// <param name="place">What stands before it.</param>
+    public abstract string Apply(string text, TextPlace place);
 }
 
 /// <summary>When a prefix is put before a text.</summary>
 internal enum PrefixRule
 {
-    /// <summary>Before every text between added tokens.</summary>
+    /// <summary>Before every text between added tokens, from its beginning.</summary>
     Always,
 
     /// <summary>Only where nothing stands before the text.</summary>
@@ -33,11 +33,16 @@ internal sealed record PrefixRewriter(string Prefix, PrefixRule Rule, bool Unles
 {
     public override string Description => $"prefix {Prefix} {Rule} {UnlessThere}";
 
-    public override string Apply(string text, bool atStart)
+    public override string Apply(string text, TextPlace place) =>
+        IsPutAt(place) && !(UnlessThere && text.StartsWith(Prefix, StringComparison.Ordinal)) ? Prefix + text : text;
+
+    /// <summary>Whether a text in this place gets the prefix.</summary>
+    public bool IsPutAt(TextPlace place) => Rule switch
     {
-        bool wanted = Rule == PrefixRule.Always || (Rule == PrefixRule.First && atStart);
-        return wanted && !(UnlessThere && text.StartsWith(Prefix, StringComparison.Ordinal)) ? Prefix + text : text;
-    }
+        PrefixRule.Always => place != TextPlace.AfterText,
+        PrefixRule.First => place == TextPlace.Start,
+        _ => false,
+    };
 }
 
 /// <summary>Replaces one text by another wherever it stands: Hugging Face's <c>Replace</c> with a plain string.</summary>
@@ -45,5 +50,5 @@ internal sealed record ReplaceRewriter(string Old, string New) : TextRewriter
 {
     public override string Description => $"replace {Old} {New}";
 
-    public override string Apply(string text, bool atStart) => text.Replace(Old, New, StringComparison.Ordinal);
+    public override string Apply(string text, TextPlace place) => text.Replace(Old, New, StringComparison.Ordinal);
 }
