@@ -50,12 +50,14 @@ internal sealed class ChatSession : IDisposable
         ChatMessage[] next = [.. _system is null ? [] : new[] { _system }, new("user", text)];
         ChatTurn turn = Append(present, next);
         Continuation answer;
+        int shown = 0;
         using (var bar = new PrefillBar(_output))
         {
-            answer = await _llama.ContinueAsync(present.Cache, turn.Ids, _generation, token => Show(token.Text), bar, cancellation).ConfigureAwait(false);
+            answer = await _llama.ContinueAsync(present.Cache, turn.Ids, _generation, ShowToken, bar, cancellation).ConfigureAwait(false);
         }
 
-        Show(Environment.NewLine);
+        // Of a cancelled answer, what no token carries.
+        Show(answer.Text[shown..] + Environment.NewLine);
         _turns.Add(SequenceDocument.Of(_turns.Count, text, answer, answer.Report, _generation.LogProbs > 0));
         if (answer is { FinishReason: FinishReason.Cancelled, Ids.Length: 0 })
         {
@@ -68,6 +70,12 @@ internal sealed class ChatSession : IDisposable
         _system = null;
         Tree.Add([.. next, new ChatMessage("assistant", answer.Text)], answer.Cache);
         Tell(answer, turn.Report);
+
+        void ShowToken(Token token)
+        {
+            shown += token.Text.Length;
+            Show(token.Text);
+        }
     }
 
     /// <summary>Keeps the conversation: the state, and what was said.</summary>

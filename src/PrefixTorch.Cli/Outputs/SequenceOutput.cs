@@ -11,6 +11,7 @@ namespace PrefixTorch.Cli.Outputs;
 internal sealed class SequenceOutput(Output output, string model, bool single, bool logProbs, bool headings = false)
 {
     private readonly List<SequenceDocument> _documents = [];
+    private int _streamed;
 
     /// <summary>Shows a new token of the only sequence.</summary>
     public void Stream(Token token)
@@ -18,6 +19,7 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
         if (single && !output.Json)
         {
             output.Write(token.Text);
+            _streamed += token.Text.Length;
         }
     }
 
@@ -62,9 +64,14 @@ internal sealed class SequenceOutput(Output output, string model, bool single, b
 
             output.WriteLine(continuation.Text);
         }
-        else if (output.IsTerminal)
+        else
         {
-            output.WriteLine();
+            // Of a cancelled sequence, what no token carries.
+            output.Write(continuation.Text[_streamed..]);
+            if (output.IsTerminal)
+            {
+                output.WriteLine();
+            }
         }
     }
 

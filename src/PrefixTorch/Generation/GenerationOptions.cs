@@ -64,7 +64,7 @@ public record GenerationOptions : SamplingOptions
     /// <summary>For each token the so many most likely ones and their log-probabilities.</summary>
     public int LogProbs { get; init; }
 
-    /// <summary>When cancelled, return what there is (<see cref="FinishReason.Cancelled"/>) instead of throwing.</summary>
+    /// <summary>When cancelled, return what there is (<see cref="FinishReason.Cancelled"/>) instead of throwing; a stream of tokens just ends, without a report.</summary>
     public bool KeepOnCancel { get; init; }
 
     /// <inheritdoc/>

@@ -40,7 +40,10 @@ public sealed partial class Llama
     /// <param name="suffix">Text to read first; may be empty.</param>
     /// <param name="options">How to continue.</param>
     /// <param name="cancellationToken">Ends the generation.</param>
-    /// <returns>The tokens; the last one carries the report. Every enumeration is a generation of its own.</returns>
+    /// <returns>
+    /// The tokens; the last one carries the report. Cancelled with <see cref="GenerationOptions.KeepOnCancel"/>, the stream ends without a report and without
+    /// text that was held back. Every enumeration is a generation of its own.
+    /// </returns>
     public IAsyncEnumerable<Token> GenerateAsync(KvCache prefix, string suffix = "", GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prefix);

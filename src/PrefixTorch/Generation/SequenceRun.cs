@@ -215,10 +215,8 @@ internal sealed class SequenceRun
             : null;
         if (reason is not null and not FinishReason.Stop)
         {
-            // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
-            text += _stops.Add(_detokenizer?.Flush() ?? "");
+            text += TakeHeldBack();
             reason = _stops.IsStopped ? FinishReason.Stop : reason;
-            text += _stops.Flush();
         }
 
         _text.Append(text);
@@ -240,6 +238,11 @@ internal sealed class SequenceRun
     {
         if (!IsDone)
         {
+            if (reason == FinishReason.Cancelled)
+            {
+                _text.Append(TakeHeldBack());
+            }
+
             IsDone = true;
             _outcome.TrySetResult(reason);
             _tokens.Writer.TryComplete();
@@ -272,6 +275,9 @@ internal sealed class SequenceRun
         };
         return new GenerationReport(new Usage(_reading?._promptLength ?? _promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null) { SharedBytes = ReusedTokens * Cache.Layout.BytesPerToken };
     }
+
+    // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
+    private string TakeHeldBack() => _stops.Add(_detokenizer?.Flush() ?? "") + _stops.Flush();
 
     private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
 }

@@ -22,7 +22,7 @@ public enum FinishReason
 /// <param name="Id">Its id.</param>
 /// <param name="Text">
 /// The text that became certain with it: never half a character, nothing that may yet turn out to be a stop text. May be empty, or span several tokens,
-/// also the prompt's last ones where those are half a character; all together they are the continuation's text. U+FFFD is what a generation that ends within a character ends with.
+/// also the prompt's last ones where those are half a character; all together they are the continuation's text, but for what was held back where it was cancelled. U+FFFD is what a generation that ends within a character ends with.
 /// </param>
 /// <param name="LogProb">Its log-probability in the model's own distribution.</param>
 public readonly record struct Token(int Id, string Text, float LogProb)
