@@ -33,7 +33,7 @@ internal sealed class ChatCommands(ChatSession session, Func<string, KvCache> re
         switch (command)
         {
             case "/save":
-                session.Save(Need(rest, "/save FILE"));
+                session.Save(command, Need(rest, "/save FILE"));
                 break;
             case "/load":
                 session.Load(rest, restore(Need(rest, "/load FILE")));

@@ -19,11 +19,16 @@ internal sealed class ChatSession : IDisposable
     private readonly ChatFormat _format;
     private readonly GenerationOptions _generation;
     private readonly Output _output;
+    private readonly IReadOnlyList<string> _statePath;
     private readonly List<SequenceDocument> _turns = [];
+
+    // What the states that were loaded continue.
+    private readonly HashSet<string> _mustStay = [];
     private ChatMessage? _system;
 
-    public ChatSession(Llama llama, GenerationOptions generation, Output output)
+    public ChatSession(Llama llama, GenerationOptions generation, Output output, IReadOnlyList<string> statePath)
     {
+        _statePath = statePath;
         _llama = llama;
         _generation = generation;
         _output = output;
@@ -79,8 +84,10 @@ internal sealed class ChatSession : IDisposable
     }
 
     /// <summary>Keeps the conversation: the state, and what was said.</summary>
+    /// <param name="option">What names the file, for messages.</param>
+    /// <param name="path">The file.</param>
     /// <exception cref="PrefixTorchException">Nothing has been said yet, or the file cannot be written.</exception>
-    public void Save(string path)
+    public void Save(string option, string path)
     {
         ChatNode present = Tree.Present;
         if (present.Cache is null)
@@ -88,6 +95,7 @@ internal sealed class ChatSession : IDisposable
             throw new PrefixTorchException("Nothing has been said yet, so there is no state to save; say something first.");
         }
 
+        Target.CheckFile(option, path, _mustStay);
         present.Cache.Save(path, new KvSaveOptions { Facts = ChatRecord.Write(present) is string record ? new Dictionary<string, string> { [ChatRecord.Fact] = record } : [] });
         _output.Note($"{present.Length} tokens saved to {path} ({new FileInfo(path).Length:N0} bytes)");
     }
@@ -99,6 +107,7 @@ internal sealed class ChatSession : IDisposable
     {
         using (cache)
         {
+            _mustStay.UnionWith(KvStates.Files(path, _statePath).Skip(1));
             string? record = KvStateInfo.Read(path).Facts.GetValueOrDefault(ChatRecord.Fact);
             var moments = ChatRecord.Read(record, cache.Length);
             Tree.Load(moments is null ? [([], cache.Clone())] : moments.Select(moment => (moment.Added, Cut(cache, moment.Length))));

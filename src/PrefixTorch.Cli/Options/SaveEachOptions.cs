@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using PrefixTorch.Caching;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Cli.Verbs;
 
 namespace PrefixTorch.Cli.Options;
@@ -21,13 +22,28 @@ internal sealed class SaveEachOptions : OptionSet
     /// <summary>Whether states are kept.</summary>
     public bool IsGiven(VerbCall call) => call.Get(_save) is not null;
 
-    /// <summary>Checks that every result gets a file of its own.</summary>
+    /// <summary>Checks, before there is anything to lose, that every result gets a file of its own, and that there is a place for it.</summary>
+    /// <param name="call">The command line.</param>
+    /// <param name="results">How many results there will be.</param>
+    /// <param name="kept">The files that must stay as they are.</param>
     /// <exception cref="UsageException">The path names one file, and there are several results.</exception>
-    public void Check(VerbCall call, int results)
+    /// <exception cref="PrefixTorchException">A file cannot be written.</exception>
+    public void Check(VerbCall call, int results, Func<IEnumerable<string>> kept)
     {
-        if (call.Get(_save) is string path && results > 1 && path.EndsWith(Extension, StringComparison.Ordinal) && !path.Contains(Place, StringComparison.Ordinal))
+        if (call.Get(_save) is not string path)
+        {
+            return;
+        }
+
+        if (results > 1 && path.EndsWith(Extension, StringComparison.Ordinal) && !path.Contains(Place, StringComparison.Ordinal))
         {
             throw new UsageException($"{_save.Name} is {path}, and there would be {results} results; name a folder, or put {Place} where the result's index goes.");
+        }
+
+        string[] mustStay = [.. kept()];
+        for (int i = 0; i < results; i++)
+        {
+            Target.CheckFile(_save.Name, FileOf(path, i), mustStay, makesFolder: true);
         }
     }
 

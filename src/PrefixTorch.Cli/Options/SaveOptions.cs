@@ -1,5 +1,6 @@
 using System.CommandLine;
 using PrefixTorch.Caching;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Cli.Verbs;
 
 namespace PrefixTorch.Cli.Options;
@@ -15,14 +16,25 @@ internal sealed class SaveOptions : OptionSet
 
     public Option<string?> Save { get; }
 
-    /// <summary>Checks that there is one state to keep, if one is to be kept.</summary>
-    /// <exception cref="UsageException">There are several.</exception>
-    public void CheckSingle(VerbCall call, int results)
+    /// <summary>Checks, before there is anything to lose, that there will be one state to keep and a place for it, if one is to be kept.</summary>
+    /// <param name="call">The command line.</param>
+    /// <param name="results">How many results there will be.</param>
+    /// <param name="kept">The files that must stay as they are.</param>
+    /// <exception cref="UsageException">There are several results.</exception>
+    /// <exception cref="PrefixTorchException">The file cannot be written.</exception>
+    public void Check(VerbCall call, int results = 1, Func<IEnumerable<string>>? kept = null)
     {
-        if (call.Get(Save) is not null && results > 1)
+        if (call.Get(Save) is not string path)
+        {
+            return;
+        }
+
+        if (results > 1)
         {
             throw new UsageException($"{Save.Name} keeps one state, and there would be {results} results; ask for one.");
         }
+
+        Target.CheckFile(Save.Name, path, kept?.Invoke());
     }
 
     /// <summary>Keeps the state if it is to be kept.</summary>

@@ -28,6 +28,12 @@ internal sealed class StateOptions : OptionSet
     /// <summary>Restores the state. The caller disposes it.</summary>
     public KvCache Load(VerbCall call, Llama llama) => KvCache.Load(call.Get(State)!, llama, Read(call));
 
+    /// <summary>Full paths of the files that must stay as they are, or the state, or what is written now, could not be read any more.</summary>
+    /// <param name="call">The command line.</param>
+    /// <param name="how">How the result is written: where it names a parent, that must stay too.</param>
+    public IEnumerable<string> MustStay(VerbCall call, KvSaveOptions how) =>
+        call.Get(State) is string state ? KvStates.Files(state, call.Get(StatePath)).Skip(how.Parent is null ? 1 : 0) : [];
+
     /// <summary>How states are read.</summary>
     public KvLoadOptions Read(VerbCall call) => new() { Trust = call.Get(Trust), Convert = call.Get(Convert), StatePath = call.Get(StatePath) ?? [] };
 }

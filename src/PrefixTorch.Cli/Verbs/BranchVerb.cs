@@ -34,8 +34,8 @@ internal sealed class BranchVerb : Verb
         string[] suffixes = [.. (call.Get(_suffix) ?? []).Select(text => call.Texts.Read(text, _suffix.Name)).DefaultIfEmpty("")];
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special), Boundary = _text.ReadBoundary(call) };
         string[] suffixOf = [.. suffixes.SelectMany(suffix => Enumerable.Repeat(suffix, options.NumReturnSequences))];
-        _save.Check(call, suffixOf.Length);
         KvSaveOptions how = _delta.Read(call, call.Get(_state.State), _save.IsGiven(call));
+        _save.Check(call, suffixOf.Length, () => _state.MustStay(call, how));
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         using KvCache prefix = prompt is null ? _state.Load(call, llama) : await ReadAsync(call, llama, prompt, options, cancellation).ConfigureAwait(false);
@@ -54,12 +54,14 @@ internal sealed class BranchVerb : Verb
             }
         }
 
+        var failure = new LateFailure();
         try
         {
             for (int i = 0; i < branches.Length; i++)
             {
+                int index = i;
                 output.Add(suffixOf[i], branches[i], Report(branches[i], i, prompt is null ? null : seconds, prefix, options));
-                _save.Keep(call, i, branches[i].Cache, how);
+                failure.Try(() => _save.Keep(call, index, branches[index].Cache, how));
             }
         }
         finally
@@ -67,7 +69,9 @@ internal sealed class BranchVerb : Verb
             Array.ForEach(branches, branch => branch.Dispose());
         }
 
-        return output.End();
+        int code = output.End();
+        failure.Throw();
+        return code;
     }
 
     // The prompt's reading is the first branch's, and a suffix's the first one's of its samples.

@@ -2,6 +2,7 @@ using System.CommandLine;
 using PrefixTorch.Caching;
 using PrefixTorch.Cli.Chat;
 using PrefixTorch.Cli.Options;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Generation;
 
 namespace PrefixTorch.Cli.Verbs;
@@ -38,8 +39,13 @@ internal sealed class ChatVerb : Verb
         }
 
         string? system = call.Get(_system) is string text ? call.Texts.Read(text, _system.Name) : null;
+        if (call.Get(_save) is string target)
+        {
+            Target.CheckFile(_save.Name, target, _state.MustStay(call, new KvSaveOptions()));
+        }
+
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
-        using var session = new ChatSession(llama, options with { MaxNewTokens = options.MaxNewTokens ?? llama.GenerationConfig.MaxNewTokens ?? LongestAnswer }, call.Output);
+        using var session = new ChatSession(llama, options with { MaxNewTokens = options.MaxNewTokens ?? llama.GenerationConfig.MaxNewTokens ?? LongestAnswer }, call.Output, call.Get(_state.StatePath) ?? []);
         if (call.Get(_state.State) is string state)
         {
             session.Load(state, _state.Load(call, llama));
@@ -52,6 +58,7 @@ internal sealed class ChatVerb : Verb
 
         var commands = new ChatCommands(session, path => KvCache.Load(path, llama, _state.Read(call)), call.Output);
         int code = await new ChatLoop(_streams, call.Output, session, commands).RunAsync(cancellation).ConfigureAwait(false);
+        var failure = new LateFailure();
         if (call.Get(_save) is string file)
         {
             if (session.Tree.Present.Cache is null)
@@ -60,7 +67,7 @@ internal sealed class ChatVerb : Verb
             }
             else
             {
-                session.Save(file);
+                failure.Try(() => session.Save(_save.Name, file));
             }
         }
 
@@ -69,6 +76,7 @@ internal sealed class ChatVerb : Verb
             call.Output.Document(new { Model = llama.Name, Messages = session.Messages.Select(message => new { message.Role, message.Content }), Sequences = session.Turns });
         }
 
+        failure.Throw();
         return code;
     }
 }

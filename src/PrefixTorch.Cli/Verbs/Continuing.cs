@@ -15,6 +15,7 @@ internal static class Continuing
     {
         bool single = prompts.Count * options.NumReturnSequences == 1;
         var output = new SequenceOutput(call.Output, llama.Name, single, options.LogProbs > 0);
+        var failure = new LateFailure();
         for (int i = 0; i < prompts.Count && !cancellation.IsCancellationRequested; i++)
         {
             // Every sequence has a number of its own, so that equal suffixes draw different samples.
@@ -23,7 +24,7 @@ internal static class Continuing
             {
                 using Continuation continuation = await ContinueAsync(call, llama, prefix, prompts[i], own, output, cancellation).ConfigureAwait(false);
                 output.Add(prompts[i].Text, continuation, continuation.Report);
-                keep(continuation.Cache);
+                failure.Try(() => keep(continuation.Cache));
             }
             else
             {
@@ -31,7 +32,9 @@ internal static class Continuing
             }
         }
 
-        return output.End();
+        int code = output.End();
+        failure.Throw();
+        return code;
     }
 
     // The prompt is read once; the samples go on from there side by side.

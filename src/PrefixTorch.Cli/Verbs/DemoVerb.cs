@@ -35,6 +35,7 @@ internal sealed class DemoVerb : Verb
         string? prompt = call.Get(_prompt) is string given ? call.Texts.Read(given, _prompt.Name) : null;
         string[] suffixes = [.. (call.Get(_suffix) ?? []).Select(text => call.Texts.Read(text, _suffix.Name))];
         string path = call.Get(_state) ?? Path.Combine(Path.GetTempPath(), $"prefixtorch-demo-{Guid.NewGuid():N}.safetensors");
+        Target.CheckFile(_state.Name, path);
         try
         {
             long start = Stopwatch.GetTimestamp();

@@ -23,7 +23,7 @@ internal sealed class GenerateVerb : Verb
     {
         Prompt prompt = _prompt.Read(call);
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special) };
-        _save.CheckSingle(call, options.NumReturnSequences);
+        _save.Check(call, options.NumReturnSequences);
         using Llama llama = await _load.LoadAsync(call, cancellation).ConfigureAwait(false);
         return await Continuing.RunAsync(call, llama, prefix: null, [prompt], options, cache => _save.Keep(call, cache), cancellation).ConfigureAwait(false);
     }

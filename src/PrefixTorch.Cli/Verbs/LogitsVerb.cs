@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using PrefixTorch.Cli.Inputs;
 using PrefixTorch.Cli.Options;
+using PrefixTorch.Cli.Outputs;
 using PrefixTorch.Generation;
 
 namespace PrefixTorch.Cli.Verbs;
@@ -29,6 +30,7 @@ internal sealed class LogitsVerb : Verb
     {
         Prompt prompt = _prompt.Read(call);
         string path = call.Get(_out)!;
+        Target.CheckFile(_out.Name, path);
         using Llama llama = await _load.LoadAsync(call, cancellation).ConfigureAwait(false);
         int[] ids = prompt.Ids ?? llama.Tokenizer.Encode(prompt.Text!, parseSpecial: call.Get(_text.Special));
         int prefix = call.Get(_prefix) ?? 0;

@@ -24,6 +24,7 @@ internal sealed class PrefillVerb : Verb
     protected override async Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
     {
         Prompt prompt = _prompt.Read(call);
+        _save.Check(call);
         using Llama llama = await _load.LoadAsync(call, cancellation).ConfigureAwait(false);
         var options = new PrefillOptions { ParseSpecial = call.Get(_text.Special), KeepOnCancel = true };
         long start = Stopwatch.GetTimestamp();

@@ -27,6 +27,7 @@ internal sealed class QuantizeVerb : Verb
     protected override async Task<int> RunAsync(VerbCall call, CancellationToken cancellation)
     {
         string source = _model.Folder(call), target = call.Get(_out)!;
+        Target.CheckFolder(_out.Name, target);
         Quantization quantization = Enum.Parse<Quantization>(call.Get(_dtype) ?? nameof(Quantization.Int8), ignoreCase: true);
         long start = Stopwatch.GetTimestamp();
         using (var bar = new QuantizeBar(call.Output))

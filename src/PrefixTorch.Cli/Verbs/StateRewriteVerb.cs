@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using PrefixTorch.Caching;
 using PrefixTorch.Cli.Options;
+using PrefixTorch.Cli.Outputs;
 
 namespace PrefixTorch.Cli.Verbs;
 
@@ -25,6 +26,7 @@ internal sealed class StateRewriteVerb : Verb
     {
         (string path, string output) = (call.Get(_path)!, call.Get(_out)!);
         string[]? statePath = call.Get(_statePath);
+        Target.CheckFile(_out.Name, output, KvStates.Files(path, statePath).Skip(1));
         long before = File.Exists(path) ? new FileInfo(path).Length : 0;
         double? error = null;
         switch (Name)

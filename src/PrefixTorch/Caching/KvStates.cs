@@ -24,6 +24,14 @@ public static class KvStates
         return Text(chain);
     }
 
+    /// <summary>The files that a state lies in: its own, then those that it continues, without which it cannot be read.</summary>
+    /// <exception cref="KvStateException">A file is damaged, or a parent missing or changed.</exception>
+    public static IReadOnlyList<string> Files(string path, IReadOnlyList<string>? statePath = null)
+    {
+        using var chain = KvStateChain.Open(path, statePath ?? []);
+        return [.. chain.Parts.Select(part => Path.GetFullPath(part.Path))];
+    }
+
     /// <summary>Makes one file of a state and those that it continues; restored bit for bit like the chain.</summary>
     /// <param name="path">The state.</param>
     /// <param name="output">The file to write.</param>
