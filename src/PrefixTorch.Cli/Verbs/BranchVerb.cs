@@ -82,9 +82,10 @@ internal sealed class BranchVerb : Verb
         _ => branch.Report,
     };
 
+    // Interrupted, it gives what was read: every branch then ends there, and keeps it.
     private static async Task<KvCache> ReadAsync(VerbCall call, Llama llama, Prompt prompt, GenerationOptions options, CancellationToken cancellation)
     {
-        var reading = new PrefillOptions { ParseSpecial = options.ParseSpecial };
+        var reading = new PrefillOptions { ParseSpecial = options.ParseSpecial, KeepOnCancel = options.KeepOnCancel };
         using var bar = new PrefillBar(call.Output);
         return await (prompt.Text is string text ? llama.PrefillAsync(text, reading, bar, cancellation) : llama.PrefillAsync(prompt.Ids!, reading, bar, cancellation)).ConfigureAwait(false);
     }

@@ -37,7 +37,7 @@ internal static class Continuing
         return code;
     }
 
-    // The prompt is read once; the samples go on from there side by side.
+    // The prompt is read once; the samples go on from there side by side, or end there where the reading was interrupted.
     private static async Task SampleAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, SequenceOutput output, CancellationToken cancellation)
     {
         long start = Stopwatch.GetTimestamp();
@@ -53,7 +53,7 @@ internal static class Continuing
 
     private static async Task<KvCache> ReadAsync(VerbCall call, Llama llama, KvCache? prefix, Prompt prompt, GenerationOptions options, CancellationToken cancellation)
     {
-        var reading = new PrefillOptions { ParseSpecial = options.ParseSpecial, Boundary = options.Boundary };
+        var reading = new PrefillOptions { ParseSpecial = options.ParseSpecial, Boundary = options.Boundary, KeepOnCancel = options.KeepOnCancel };
         using var bar = new PrefillBar(call.Output);
         return await ((prefix, prompt.Text) switch
         {
