@@ -11,15 +11,15 @@ internal static class ModelFolder
     /// <summary>The default model's folder: beside the program, or in or above the current folder.</summary>
     public static string Find() => Find(AppContext.BaseDirectory, Directory.GetCurrentDirectory());
 
-    /// <summary>The folder of a model that was named: a folder itself, or a pulled model's.</summary>
-    /// <param name="given">A folder, or <c>org/name</c>, or <c>org/name@revision</c>.</param>
+    /// <summary>The folder of a model that was named: a folder itself, or a pulled model's. What is there, or is written as a path, is one and no name.</summary>
+    /// <param name="given">A folder or file, or <c>org/name</c>, or <c>org/name@revision</c>.</param>
     /// <exception cref="PrefixTorchException">It is like a name, and no such model was pulled.</exception>
     public static string Resolve(string given) => Resolve(given, cacheFolder: null);
 
     internal static string Resolve(string given, string? cacheFolder)
     {
         string[] parts = given.Split('@', 2);
-        if (Directory.Exists(given) || !given.Contains('/', StringComparison.Ordinal) || !PulledModels.IsName(parts[0]))
+        if (Path.Exists(given) || IsPath(given) || !given.Contains('/', StringComparison.Ordinal) || !PulledModels.IsName(parts[0]))
         {
             return given;
         }
@@ -27,8 +27,10 @@ internal static class ModelFolder
         string revision = parts.Length > 1 ? parts[1] : PulledModels.MainRevision;
         cacheFolder ??= HubOptions.FromEnvironment().CacheFolder;
         return PulledModels.Find(parts[0], revision, cacheFolder)
-            ?? throw new PrefixTorchException($"There is no folder {given}, and revision {revision} of a model {parts[0]} is not among those in {cacheFolder}. Pull it: {CommandLine.Name} pull {parts[0]}{(parts.Length > 1 ? $" --revision {revision}" : "")}.");
+            ?? throw new PrefixTorchException($"There is no folder or file {given}, and revision {revision} of a model {parts[0]} is not among those in {cacheFolder}. Pull it: {CommandLine.Name} pull {parts[0]}{(parts.Length > 1 ? $" --revision {revision}" : "")}.");
     }
+
+    private static bool IsPath(string given) => Path.IsPathRooted(given) || given.StartsWith("./", StringComparison.Ordinal) || given.StartsWith("../", StringComparison.Ordinal);
 
     internal static string Find(string program, string current)
     {

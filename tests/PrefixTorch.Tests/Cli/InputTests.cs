@@ -16,6 +16,31 @@ public class InputTests
     }
 
     [Fact]
+    public async Task WhatIsThereOrWrittenAsAPathIsNoModelsName()
+    {
+        // Relative names, as one types them: tests run side by side, so the current folder stays.
+        using var folder = new TemporaryFolder();
+        string near = Path.Combine(Directory.GetCurrentDirectory(), $"near-{Guid.NewGuid():N}");
+        Directory.CreateDirectory(near);
+        try
+        {
+            string file = $"{Path.GetFileName(near)}/a.safetensors";
+            CliRun made = await CliRun.Of("prefill", "--prompt", "x", "--save", file);
+            Assert.Equal(0, made.ExitCode);
+            Assert.StartsWith("state\t", (await CliRun.Of("inspect", file)).Out, StringComparison.Ordinal);
+            Assert.Equal(file, ModelFolder.Resolve(file, folder.Path));
+        }
+        finally
+        {
+            Directory.Delete(near, recursive: true);
+        }
+
+        Assert.All(["./none", "../none", "./none@v1", "/none"], path => Assert.Equal(path, ModelFolder.Resolve(path, folder.Path)));
+        string message = Assert.Throws<PrefixTorchException>(() => ModelFolder.Resolve("org/none", folder.Path)).Message;
+        Assert.StartsWith("There is no folder or file org/none", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void TheDefaultModelIsBesideTheProgramOrAboveTheCurrentFolder()
     {
         using var root = new TemporaryFolder();
