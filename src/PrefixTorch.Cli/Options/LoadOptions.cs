@@ -41,7 +41,7 @@ internal sealed class LoadOptions : ModelOptions
     public LoadOptions()
     {
         DType = Choice("--dtype", "How weights are held in memory; auto: as stored. int8 and int4 are made once and kept beside the model.", DTypeWords);
-        KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic. int8 has a scale for each head and token: about half the memory of 16 bits.", [.. s_kvDTypes.Keys]);
+        KvDType = Choice("--kv-dtype", "How keys and values are held; auto: as the arithmetic. int8 has a scale for each head and token: about half the memory of 16 bits.", KvDTypeWords);
         Load = Choice("--load", "Where weights lie that are held as stored. map: in the mapped file, the first token comes soonest; copy: in memory of their own, in huge pages where there are any, each token comes a little sooner; auto: map.", [.. s_loads.Keys]);
         Device = Text("--device", "cpu|cuda[:n]", "Where the model runs; otherwise cpu.");
         Threads = Integer("--threads", "Threads that compute; otherwise one for each processor.", least: 1, "-t");
@@ -49,6 +49,9 @@ internal sealed class LoadOptions : ModelOptions
 
     /// <summary>The words for how weights are held.</summary>
     public static string[] DTypeWords => [.. s_dtypes.Keys, .. s_quantizations.Keys];
+
+    /// <summary>The words for how keys and values are held.</summary>
+    public static string[] KvDTypeWords => [.. s_kvDTypes.Keys];
 
     /// <summary>Adds the option for verbs that choose tokens.</summary>
     public LoadOptions WithGenerationConfig()
@@ -97,15 +100,16 @@ internal sealed class LoadOptions : ModelOptions
     /// <param name="call">The command line.</param>
     /// <param name="folder">Its folder or name; null: the first one's.</param>
     /// <param name="dtype">How its weights are held, a value of <c>--dtype</c>; null: as stored.</param>
+    /// <param name="kvDType">How its keys and values are held, a value of <c>--kv-dtype</c>; null: as the arithmetic, whatever the first one's are.</param>
     /// <param name="cancellation">Looked at between the parts.</param>
-    public Task<Llama> LoadOtherAsync(VerbCall call, string? folder, string? dtype, CancellationToken cancellation) =>
+    public Task<Llama> LoadOtherAsync(VerbCall call, string? folder, string? dtype, string? kvDType, CancellationToken cancellation) =>
         Llama.LoadAsync(
             folder is null ? Folder(call) : ModelFolder.Resolve(folder),
             new LlamaOptions
             {
                 DType = s_dtypes.GetValueOrDefault(dtype ?? Auto),
                 Quantization = dtype is not null && s_quantizations.TryGetValue(dtype, out Quantization quantization) ? quantization : null,
-                KvDType = call.Get(KvDType) is string kvDType ? s_dtypes[kvDType] : null,
+                KvDType = s_kvDTypes[kvDType ?? Auto],
                 Device = call.Get(Device) ?? "cpu",
                 Threads = call.Get(Threads),
             },

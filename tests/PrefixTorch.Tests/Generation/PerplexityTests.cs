@@ -82,6 +82,19 @@ public class PerplexityTests
             Assert.InRange(run.Json.GetProperty(other).GetProperty("same_best").GetDouble(), 0.8, 1);
         }
 
+        // The reference is what it is by itself, whatever the first model's keys and values are held in.
+        string[] small = ["perplexity", "--text", $"@{s_text}", "--max-tokens", "150", "--json"];
+        double plain = (await CliRun.Of(small)).Json.GetProperty("perplexity").GetDouble();
+        foreach (string against in new[] { "--against-dtype", "--against-kv-dtype" })
+        {
+            JsonElement json = (await CliRun.Of([.. small, "--kv-dtype", "int8", against, "auto"])).Json;
+            Assert.Equal(plain, json.GetProperty("against").GetProperty("perplexity").GetDouble());
+            Assert.NotEqual(plain, json.GetProperty("perplexity").GetDouble());
+        }
+
+        JsonElement same = (await CliRun.Of([.. small, "--kv-dtype", "int8", "--against-kv-dtype", "int8"])).Json.GetProperty("against");
+        Assert.InRange(same.GetProperty("max_kl").GetDouble(), 0, 1e-9);
+
         CliRun alone = await CliRun.Of("perplexity", "--text", $"@{s_text}", "--max-tokens", "150");
         Assert.Single(alone.Out.TrimEnd().Split(Environment.NewLine));
         (await CliRun.Of("perplexity", "--text", "")).AssertFailed(1, "longer text");
