@@ -34,7 +34,7 @@ internal sealed class BranchVerb : Verb
         string[] suffixes = [.. (call.Get(_suffix) ?? []).Select(text => call.Texts.Read(text, _suffix.Name)).DefaultIfEmpty("")];
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special), Boundary = _text.ReadBoundary(call) };
         string[] suffixOf = [.. suffixes.SelectMany(suffix => Enumerable.Repeat(suffix, options.NumReturnSequences))];
-        KvSaveOptions how = _delta.Read(call, call.Get(_state.State), _save.IsGiven(call));
+        KvSaveOptions how = _delta.Read(call, _state, _save.IsGiven(call));
         _save.Check(call, suffixOf.Length, () => _state.MustStay(call, how));
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();

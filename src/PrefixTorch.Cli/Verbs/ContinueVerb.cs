@@ -41,7 +41,7 @@ internal sealed class ContinueVerb : Verb
         }
 
         GenerationOptions options = _sample.Read(call) with { ParseSpecial = call.Get(_text.Special), Boundary = _text.ReadBoundary(call) };
-        KvSaveOptions how = _delta.Read(call, call.Get(_state.State), call.Has(_save.Save));
+        KvSaveOptions how = _delta.Read(call, _state, call.Has(_save.Save));
         _save.Check(call, suffixes.Count * options.NumReturnSequences, () => _state.MustStay(call, how));
         using Llama llama = await _load.LoadAsync(call, cancellation, call.Get(_state.StatePath)).ConfigureAwait(false);
         using KvCache prefix = _state.Load(call, llama);

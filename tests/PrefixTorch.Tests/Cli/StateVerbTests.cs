@@ -152,6 +152,10 @@ public class StateVerbTests(StateFixture states) : IClassFixture<StateFixture>
         Assert.Contains("There is no state in", none.Err, StringComparison.Ordinal);
         (await CliRun.Of("continue", "--state", states.Prefix, "--delta")).AssertFailed(2, "--delta says how --save writes");
         (await CliRun.Of("branch", "--prompt", "x", "--save", "d", "--delta")).AssertFailed(2, "--delta", "--state FILE");
+        foreach (string verb in new[] { "continue", "branch" })
+        {
+            (await CliRun.Of(verb, "--state", states.Prefix, "--convert", "--save", "d.safetensors", "--delta", "--model", "none")).AssertFailed(2, "a delta cannot follow a converted state", "save without --delta");
+        }
     }
 
     private static async Task<string> ContinueAsync(string state, params string[] more)
