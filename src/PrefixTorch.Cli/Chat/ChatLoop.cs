@@ -32,7 +32,7 @@ internal sealed class ChatLoop(Streams streams, Output output, ChatSession sessi
                 catch (Exception error) when (error is PrefixTorchException or IOException or UnauthorizedAccessException)
                 {
                     // Said to whoever talks, who can try something else; a program that pipes its lines learns it at the end.
-                    output.Note(error.Message);
+                    output.Error(error.Message);
                     failed = !streams.InIsTerminal;
                 }
             }

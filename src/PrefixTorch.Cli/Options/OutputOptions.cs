@@ -8,7 +8,7 @@ internal sealed class OutputOptions : OptionSet
     public OutputOptions()
     {
         Json = Flag("--json", "One JSON document on standard output, for programs.");
-        Quiet = Flag("--quiet", "No notes and no progress on standard error.", "-q");
+        Quiet = Flag("--quiet", "No notes and no progress on standard error; errors still.", "-q");
         Verbose = Flag("--verbose", "More notes on standard error.", "-v");
     }
 

@@ -109,6 +109,9 @@ internal sealed class Output(Streams streams, bool json = false, bool quiet = fa
         }
     }
 
+    /// <summary>Tells what could not be done, however quiet it is to be.</summary>
+    public void Error(string text) => streams.Err.WriteLine(text);
+
     /// <summary>Tells something that only the curious want to know.</summary>
     public void Detail(string text)
     {

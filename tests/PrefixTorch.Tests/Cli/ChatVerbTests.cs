@@ -168,6 +168,8 @@ public class ChatVerbTests(ChatModel model) : IClassFixture<ChatModel>
         Assert.All(
             ["no command /frobnicate", "no state to save", "are 0 answers", "none.safetensors", "nothing to branch from", "no moment '7'", "followed by 'x'", "/system TEXT"],
             text => Assert.Contains(text, run.Err, StringComparison.Ordinal));
+        CliRun quiet = await ChatAsync("/nope\n", "-q");
+        quiet.AssertFailed(1, "no command /nope");
         (await CliRun.Of("chat")).AssertFailed(1, "has no chat template", "instruct");
         (await CliRun.Of("chat", "-n", "2")).AssertFailed(2, "-n is 2");
     }
