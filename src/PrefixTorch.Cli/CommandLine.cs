@@ -43,9 +43,9 @@ internal static class CommandLine
         {
             return await ReportUsageAsync(streams, parsed, error.Message).ConfigureAwait(false);
         }
-        catch (Exception error) when (error is PrefixTorchException or IOException or UnauthorizedAccessException or OutOfMemoryException)
+        catch (Exception error) when (Cause(error) is PrefixTorchException or IOException or UnauthorizedAccessException or OutOfMemoryException)
         {
-            await streams.Err.WriteLineAsync($"{Name}: {OneLine(error.Message)}").ConfigureAwait(false);
+            await streams.Err.WriteLineAsync($"{Name}: {OneLine(Cause(error).Message)}").ConfigureAwait(false);
             return ExitCode.Failed;
         }
         catch (Exception error)
@@ -103,6 +103,18 @@ internal static class CommandLine
         string verb = parsed.CommandResult.Command is Verb known ? $" {known.Words}" : "";
         await streams.Err.WriteLineAsync($"{Name}: {OneLine(message)} See {Name}{verb} --help.").ConfigureAwait(false);
         return ExitCode.Usage;
+    }
+
+    // What is found once in a process, as which instructions there are, fails inside a type's initializer, and that on a thread of the kernels.
+    private static Exception Cause(Exception error)
+    {
+        Exception? inner = error;
+        while (inner is TypeInitializationException or InvalidOperationException or AggregateException)
+        {
+            inner = inner.InnerException;
+        }
+
+        return inner as PrefixTorchException ?? error;
     }
 
     private static string OneLine(string message) => string.Join(' ', message.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));

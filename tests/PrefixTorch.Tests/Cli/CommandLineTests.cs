@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using PrefixTorch.Cli;
 using PrefixTorch.Cli.Verbs;
 
@@ -56,6 +57,27 @@ public class CommandLineTests
 
     [Fact]
     public async Task AMissingModelCannotBeDone() => (await CliRun.Of("tokenize", "x", "--model", "no/such/folder")).AssertFailed(1, "no/such/folder");
+
+    [Theory]
+    [InlineData("generate", "--prompt", "x", "--max-new-tokens", "1")]
+    [InlineData("inspect")]
+    [InlineData("quantize", "--out", "{}")]
+    public async Task AnInstructionSetThatIsNotThereIsNamed(params string[] line)
+    {
+        using var folder = new TemporaryFolder();
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["PREFIXTORCH_ISA"] = "mmx";
+        foreach (string argument in line.Prepend(Path.Combine(AppContext.BaseDirectory, "PrefixTorch.Cli.dll")))
+        {
+            start.ArgumentList.Add(argument == "{}" ? Path.Combine(folder.Path, "made") : argument);
+        }
+
+        using Process process = Process.Start(start)!;
+        string error = await process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal($"prefixtorch: PREFIXTORCH_ISA=mmx is not one of amx, avx512, avxvnni, avx2, portable.{Environment.NewLine}", error);
+        Assert.Equal(1, process.ExitCode);
+    }
 
     [Fact]
     public async Task CancellationIsExitCode130()
