@@ -14,7 +14,7 @@ namespace PrefixTorch.Cli.Verbs;
 internal sealed class InspectVerb : Verb
 {
     private readonly ModelOptions _model = new();
-    private readonly Argument<string?> _path = new("path") { HelpName = "PATH", Description = "A checkpoint's folder or a safetensors file (a state, for instance); otherwise the model.", Arity = ArgumentArity.ZeroOrOne };
+    private readonly Argument<string?> _path = TypedOption.Path<string?>("path", "PATH", "A checkpoint's folder or a safetensors file (a state, for instance), or a pulled model's name; otherwise the model.", ArgumentArity.ZeroOrOne);
     private readonly Option<bool> _tensors = new("--tensors") { Description = "List every tensor." };
 
     public InspectVerb(Streams streams)

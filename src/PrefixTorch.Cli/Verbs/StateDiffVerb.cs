@@ -7,8 +7,8 @@ namespace PrefixTorch.Cli.Verbs;
 /// <summary>How two state files differ.</summary>
 internal sealed class StateDiffVerb : Verb
 {
-    private readonly Argument<string> _a = new("a") { HelpName = "A", Description = "A state file." };
-    private readonly Argument<string> _b = new("b") { HelpName = "B", Description = "Another." };
+    private readonly Argument<string> _a = TypedOption.Path<string>("a", "A", "A state file.", ArgumentArity.ExactlyOne);
+    private readonly Argument<string> _b = TypedOption.Path<string>("b", "B", "Another.", ArgumentArity.ExactlyOne);
     private readonly Option<string[]> _statePath = TypedOption.Texts("--state-path", "DIR", "Where parents of delta files are looked for, after the file's own folder.");
 
     public StateDiffVerb(Streams streams)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using PrefixTorch.Caching;
+using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Outputs;
 using Spectre.Console;
 
@@ -8,7 +9,7 @@ namespace PrefixTorch.Cli.Verbs;
 /// <summary>What is in state files; of a folder, who continues whom.</summary>
 internal sealed class StateInfoVerb : Verb
 {
-    private readonly Argument<string[]> _paths = new("path") { HelpName = "FILE|DIR", Description = "State files, or folders of them.", Arity = ArgumentArity.OneOrMore };
+    private readonly Argument<string[]> _paths = TypedOption.Path<string[]>("path", "FILE|DIR", "State files, or folders of them.", ArgumentArity.OneOrMore);
 
     public StateInfoVerb(Streams streams)
         : base(streams, "info", "What is in a state file; of a folder, a tree of who continues whom.", "question.safetensors", "states/", "states/ --json")

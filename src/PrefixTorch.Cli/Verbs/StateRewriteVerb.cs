@@ -9,7 +9,7 @@ namespace PrefixTorch.Cli.Verbs;
 /// <summary>Makes another file of a state: whole, in 8 bits, or as plain tensors.</summary>
 internal sealed class StateRewriteVerb : Verb
 {
-    private readonly Argument<string> _path = new("path") { HelpName = "FILE", Description = "The state file." };
+    private readonly Argument<string> _path = TypedOption.Path<string>("path", "FILE", "The state file.", ArgumentArity.ExactlyOne);
     private readonly Option<string?> _out = TypedOption.Text("--out", "FILE", "The file to write; may be the state's own name, unless others continue it.", "-o");
     private readonly Option<string[]> _statePath = TypedOption.Texts("--state-path", "DIR", "Where parents of delta files are looked for, after the file's own folder.");
 

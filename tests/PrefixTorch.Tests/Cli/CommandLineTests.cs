@@ -59,6 +59,21 @@ public class CommandLineTests
     public async Task AMissingModelCannotBeDone() => (await CliRun.Of("tokenize", "x", "--model", "no/such/folder")).AssertFailed(1, "no/such/folder");
 
     [Theory]
+    [InlineData("generate", "--prompt", "x", "--save", "")]
+    [InlineData("branch", "--prompt", "x", "--save", "")]
+    [InlineData("chat", "--save", "")]
+    [InlineData("logits", "--prompt", "x", "--out", "")]
+    [InlineData("quantize", "--out", "")]
+    [InlineData("tokenize", "x", "-m", "")]
+    [InlineData("continue", "--state", "")]
+    [InlineData("continue", "--state", "s", "--state-path", "")]
+    [InlineData("inspect", "")]
+    [InlineData("state", "info", "")]
+    [InlineData("state", "compact", "", "--out", "x")]
+    public async Task AnEmptyPathIsAWrongCommandLine(params string[] line) =>
+        (await CliRun.Of(line)).AssertFailed(2, " is empty; give ", "--help");
+
+    [Theory]
     [InlineData("generate", "--prompt", "x", "--max-new-tokens", "1")]
     [InlineData("inspect")]
     [InlineData("quantize", "--out", "{}")]
