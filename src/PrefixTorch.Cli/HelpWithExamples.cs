@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
+using PrefixTorch.Cli.Options;
 using PrefixTorch.Cli.Verbs;
 
 namespace PrefixTorch.Cli;
@@ -13,10 +14,17 @@ internal sealed class HelpWithExamples(HelpAction help) : SynchronousCommandLine
     /// <summary>Asking for help is never a wrong command line.</summary>
     public override bool ClearsParseErrors => true;
 
+    private static bool TakesText(Command command) => command.Options.Any(option => option.HelpName == TypedOption.TextValue) || command.Arguments.Any(argument => argument.HelpName == TypedOption.TextValue);
+
     public override int Invoke(ParseResult parseResult)
     {
         int result = help.Invoke(parseResult);
         TextWriter output = parseResult.InvocationConfiguration.Output;
+        if (TakesText(parseResult.CommandResult.Command))
+        {
+            output.WriteLine($"A TEXT is taken as it is. @file is that file's content, - all of standard input, both in UTF-8; @@text is the text @text.{Environment.NewLine}");
+        }
+
         output.WriteLine("Examples:");
         foreach (string example in parseResult.CommandResult.Command is Verb verb ? verb.Examples.Select(rest => $"{verb.Words} {rest}") : s_rootExamples)
         {

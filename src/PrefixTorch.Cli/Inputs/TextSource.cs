@@ -1,11 +1,18 @@
+using System.Text;
+
 namespace PrefixTorch.Cli.Inputs;
 
 /// <summary>
 /// Texts on the command line: a text itself, <c>@file</c>, or <c>-</c> for standard input. A file's content is taken as it
-/// is, final line break and all: a prompt is exactly what it is. <c>@@text</c> is a text that begins with @.
+/// is, final line break and all: a prompt is exactly what it is. So is a byte order mark, and bytes are UTF-8 whatever they begin with, in a file as on
+/// standard input. <c>@@text</c> is a text that begins with @.
 /// </summary>
 internal sealed class TextSource(Streams streams)
 {
+    private const char ByteOrderMark = '\uFEFF';
+
+    private static readonly UTF8Encoding s_utf8 = new(encoderShouldEmitUTF8Identifier: false);
+
     private string? _readBy;
 
     /// <summary>Whether standard input is something other than a person typing.</summary>
@@ -20,20 +27,21 @@ internal sealed class TextSource(Streams streams)
     {
         "-" => Standard(option).ReadToEnd(),
         ['@', '@', .. string text] => $"@{text}",
+        "@" => throw new UsageException($"{option} is @, which is followed by the name of a file; @@ is the text @."),
         ['@', .. string path] => ReadFile(path, option),
         _ => value,
     };
 
-    /// <summary>The content of a file, or of standard input where it is called <c>-</c>.</summary>
-    public string ReadPath(string path, string option) => path == "-" ? Standard(option).ReadToEnd() : ReadFile(path, option);
+    /// <summary>The JSON in a file, or on standard input where it is called <c>-</c>. A byte order mark is no part of it.</summary>
+    public string ReadPath(string path, string option) => (path == "-" ? Standard(option).ReadToEnd() : ReadFile(path, option)).TrimStart(ByteOrderMark);
 
-    /// <summary>The lines of a text as they come: standard input is not read to its end first.</summary>
+    /// <summary>The lines of a text as they come: standard input is not read to its end first. They are JSON, of which a byte order mark is no part.</summary>
     public IEnumerable<string> Lines(string value, string option)
     {
         using TextReader reader = value == "-" ? Standard(option) : new StringReader(Read(value, option));
-        while (reader.ReadLine() is { } line)
+        for (bool first = true; reader.ReadLine() is { } line; first = false)
         {
-            yield return line;
+            yield return first ? line.TrimStart(ByteOrderMark) : line;
         }
     }
 
@@ -52,7 +60,8 @@ internal sealed class TextSource(Streams streams)
     {
         try
         {
-            return File.ReadAllText(path);
+            // File.ReadAllText would look for marks of encodings.
+            return s_utf8.GetString(File.ReadAllBytes(path));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {

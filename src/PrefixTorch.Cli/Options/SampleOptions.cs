@@ -48,7 +48,7 @@ internal sealed class SampleOptions : OptionSet
         _frequencyPenalty = Number("--frequency-penalty", "Subtracted for every time a token was generated.");
         _presencePenalty = Number("--presence-penalty", "Subtracted once where a token was generated.");
         _noRepeatNgramSize = Integer("--no-repeat-ngram-size", "No run of so many tokens occurs twice; 0 is off.");
-        _stop = Texts("--stop", "TEXT", "A text that ends the result, which leaves it out.");
+        _stop = Texts("--stop", "TEXT", "A text that ends the result, which leaves it out, @file, or - for standard input.");
         _eosTokenId = Keep(TypedOption.Integers("--eos-token-id", "A token that ends the result; otherwise the model's.", least: 0));
         _ignoreEos = Flag("--ignore-eos", "Go on after an end token.");
         _samples = Integer("-n", "Samples of each prompt or suffix.", least: 1, "--num-return-sequences");

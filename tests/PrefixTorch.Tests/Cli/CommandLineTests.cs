@@ -95,6 +95,16 @@ public class CommandLineTests
     }
 
     [Fact]
+    public async Task HelpSaysWhatATextMayBe()
+    {
+        string help = (await CliRun.Of("generate", "--help")).Out;
+        Assert.Contains("@@text is the text @text", help, StringComparison.Ordinal);
+        Assert.Contains("leaves it out, @file, or -", string.Join(' ', help.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)), StringComparison.Ordinal);
+        Assert.Contains("@@text", (await CliRun.Of("tokenize", "--help")).Out, StringComparison.Ordinal);
+        Assert.DoesNotContain("@@text", (await CliRun.Of("inspect", "--help")).Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task CancellationIsExitCode130()
     {
         using var error = new StringWriter();

@@ -16,6 +16,29 @@ public class InputTests
     }
 
     [Fact]
+    public async Task AFilesBytesAreUtf8AsStandardInputsAre()
+    {
+        using var folder = new TemporaryFolder();
+        string file = Path.Combine(folder.Path, "text");
+        byte[][] contents = [[0xef, 0xbb, 0xbf, (byte)'a'], [0xff, 0xfe, (byte)'a', 0], [0xfe, 0xff, 0, (byte)'a']];
+        foreach (byte[] bytes in contents)
+        {
+            await File.WriteAllBytesAsync(file, bytes, TestContext.Current.CancellationToken);
+            using var input = new StreamReader(new MemoryStream(bytes), new System.Text.UTF8Encoding(false), detectEncodingFromByteOrderMarks: false);
+            using var streams = new Streams(input, TextWriter.Null, TextWriter.Null);
+            var texts = new TextSource(streams);
+            Assert.Equal(texts.Read("-", "--prompt"), texts.Read($"@{file}", "--prompt"));
+        }
+
+        // JSON has no such mark, and Windows writes one.
+        await File.WriteAllTextAsync(file, "[1, 2]", System.Text.Encoding.UTF8, TestContext.Current.CancellationToken);
+        Assert.Equal(0, (await CliRun.Of("detokenize", "--ids", file)).ExitCode);
+        Assert.Equal(0, (await CliRun.WithInput("\ufeff[1, 2]", "detokenize", "--ids", "-")).ExitCode);
+        Assert.Equal(0, (await CliRun.WithInput("\ufeff\"a\"\n", "tokenize", "--lines")).ExitCode);
+        (await CliRun.Of("tokenize", "@")).AssertFailed(2, "@@ is the text @");
+    }
+
+    [Fact]
     public async Task WhatIsThereOrWrittenAsAPathIsNoModelsName()
     {
         // Relative names, as one types them: tests run side by side, so the current folder stays.
