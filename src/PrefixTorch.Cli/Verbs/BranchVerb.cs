@@ -60,7 +60,9 @@ internal sealed class BranchVerb : Verb
             for (int i = 0; i < branches.Length; i++)
             {
                 int index = i;
-                output.Add(suffixOf[i], branches[i], Report(branches[i], i, prompt is null ? null : seconds, prefix, options));
+
+                // The prompt's reading is the first branch's; a suffix's is in the report of the first one of its samples.
+                output.Add(suffixOf[i], branches[i], i == 0 && prompt is not null ? branches[i].Report.WithReading(null, branches[i].PromptIds, seconds) : branches[i].Report);
                 failure.Try(() => _save.Keep(call, index, branches[index].Cache, how));
             }
         }
@@ -73,14 +75,6 @@ internal sealed class BranchVerb : Verb
         failure.Throw();
         return code;
     }
-
-    // The prompt's reading is the first branch's, and a suffix's the first one's of its samples.
-    private static GenerationReport Report(Continuation branch, int index, double? promptSeconds, KvCache prefix, GenerationOptions options) => (promptSeconds, index) switch
-    {
-        (double seconds, 0) => branch.Report.WithReading(null, branch.PromptIds, seconds),
-        _ when options.NumReturnSequences > 1 && index % options.NumReturnSequences == 0 => branch.Report.WithReading(prefix, branch.PromptIds, 0),
-        _ => branch.Report,
-    };
 
     // Interrupted, it gives what was read: every branch then ends there, and keeps it.
     private static async Task<KvCache> ReadAsync(VerbCall call, Llama llama, Prompt prompt, GenerationOptions options, CancellationToken cancellation)

@@ -44,7 +44,7 @@ public record GenerationOptions : SamplingOptions
     public bool IgnoreEos { get; init; }
 
     /// <summary>
-    /// Samples of each suffix (<c>n</c>), drawn from one reading of it, which each of them reports. For <see cref="Llama.GenerateBranchesAsync(KvCache, IReadOnlyList{string}, GenerationOptions?, Action{int, Token}?, CancellationToken)"/>
+    /// Samples of each suffix (<c>n</c>), drawn from one reading of it, which the first one's report counts. For <see cref="Llama.GenerateBranchesAsync(KvCache, IReadOnlyList{string}, GenerationOptions?, Action{int, Token}?, CancellationToken)"/>
     /// alone: what continues one sequence gives one.
     /// </summary>
     public int NumReturnSequences { get; init; } = 1;

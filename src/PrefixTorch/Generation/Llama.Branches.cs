@@ -72,7 +72,7 @@ public sealed partial class Llama
                     bool resumes = branches[i].Suffix.Length == 0 && resolved[i].Seed is null && held.Run?.Seed is not null;
                     GenerationOptions own = (resolved[i] with { Branch = resolved[i].Branch + (resumes ? resumed++ : runs.Count) }).Seeded(resumes ? held.Run : null, random);
                     sources.Add(CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branches[i].CancellationToken));
-                    runs.Add(Run(read[i]?.Cache ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token, read[i]));
+                    runs.Add(Run(read[i]?.Cache ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token, read[i], countsReading: n == 0));
 
                     // Cancelled alone, a branch keeps what it has; cancelled with all, as the options say.
                     keeps.Add(own.KeepOnCancel);

@@ -212,7 +212,7 @@ public sealed partial class Llama
         await run.Outcome.ContinueWith(_ => run.Cache.Dispose(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
     }
 
-    private SequenceRun Run(KvCache? prefix, Prompt prompt, GenerationOptions? options, Boundary boundary, bool parseSpecial, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, SequenceRun? reading = null)
+    private SequenceRun Run(KvCache? prefix, Prompt prompt, GenerationOptions? options, Boundary boundary, bool parseSpecial, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken, SequenceRun? reading = null, bool countsReading = false)
     {
         ObjectDisposedException.ThrowIf(_disposed != 0, this);
         if (prefix is not null)
@@ -226,7 +226,7 @@ public sealed partial class Llama
             SuffixPlan plan = PlanOf(cache, prompt, boundary, parseSpecial);
             cache.Truncate(plan.Keep);
             options = options?.Seeded(plan.Ids.Length == 0 ? cache.Run : null, Sampling.Sampler.RandomSeed());
-            return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken, reading);
+            return new SequenceRun(cache, plan, options, _tokenizer, Config.MaxPositionEmbeddings, progress, cancellationToken, reading, countsReading);
         }
         catch
         {

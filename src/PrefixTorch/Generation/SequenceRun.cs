@@ -50,8 +50,9 @@ internal sealed class SequenceRun
     /// <param name="contextLength">Positions that the model has.</param>
     /// <param name="progress">Told of the tokens read.</param>
     /// <param name="cancellation">Ends the run between steps, or between the layers of a step of its own.</param>
-    /// <param name="reading">The run that read the end of the prompt for this one and others, which counts as this one's.</param>
-    public SequenceRun(KvCache cache, SuffixPlan plan, GenerationOptions? options, LlamaTokenizer? tokenizer, int contextLength, IProgress<PrefillProgress>? progress, CancellationToken cancellation, SequenceRun? reading = null)
+    /// <param name="reading">The run that read the end of the prompt for this one and others.</param>
+    /// <param name="countsReading">Whether that reading is in this run's report: in one of them, so that reports can be added up.</param>
+    public SequenceRun(KvCache cache, SuffixPlan plan, GenerationOptions? options, LlamaTokenizer? tokenizer, int contextLength, IProgress<PrefillProgress>? progress, CancellationToken cancellation, SequenceRun? reading = null, bool countsReading = false)
     {
         Cache = cache;
         Cancellation = cancellation;
@@ -59,7 +60,8 @@ internal sealed class SequenceRun
         _contextLength = contextLength;
         _progress = progress is null ? null : new ProgressRelay(progress);
         _reading = reading;
-        _submitted = reading?._submitted ?? Stopwatch.GetTimestamp();
+        SequenceRun? counted = countsReading ? reading : null;
+        _submitted = counted?._submitted ?? Stopwatch.GetTimestamp();
         _note = reading?._note ?? plan.Note;
         _stops = new StopMatcher(options?.Stop ?? []);
         if (options is not null)
@@ -97,7 +99,7 @@ internal sealed class SequenceRun
             _note ??= "the logits after the last token were not kept: one token read again";
         }
 
-        ReusedTokens = reading?.ReusedTokens ?? _promptLength - _ids.Length;
+        ReusedTokens = counted?.ReusedTokens ?? _promptLength - _ids.Length;
     }
 
     /// <summary>The state so far.</summary>

@@ -131,13 +131,15 @@ public sealed class BranchTests
     }
 
     [Fact]
-    public async Task SamplesReportTheReadingTheyShare()
+    public async Task TheFirstSampleCountsTheReadingThatAllShare()
     {
         using KvCache prefix = await Tolstoy.Fp32.PrefillAsync("Prince And", cancellationToken: Cancellation);
         using Continuation alone = await Tolstoy.Fp32.ContinueAsync(prefix, "rew", s_sampled, cancellationToken: Cancellation);
         Assert.NotNull(alone.Report.Reuse);
         Continuation[] samples = await Tolstoy.Fp32.GenerateBranchesAsync(prefix, ["rew"], s_sampled with { NumReturnSequences = 2 }, cancellationToken: Cancellation);
-        Assert.All(samples, sample => Assert.Equal((alone.Report.Usage, alone.Report.Reuse), (sample.Report.Usage, sample.Report.Reuse)));
+        Assert.All(samples, sample => Assert.Equal(alone.Report.Reuse, sample.Report.Reuse));
+        Assert.Equal(alone.Report.Usage, samples[0].Report.Usage);
+        Assert.Equal((alone.PromptIds.Length, alone.PromptIds.Length, 0), (samples[1].Report.Usage.PromptTokens, samples[1].Report.Usage.ReusedTokens, samples[1].Report.Usage.ComputedTokens));
         Array.ForEach(samples, sample => sample.Dispose());
     }
 
