@@ -92,7 +92,7 @@ internal sealed class LoadOptions : ModelOptions
             StatePath = statePath ?? [],
         };
         Llama llama = await Llama.LoadAsync(Folder(call), options, cancellation).ConfigureAwait(false);
-        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {Name(llama.Options.DType)}, {(llama.Options.Load == LoadMode.Copy ? "copied" : "mapped")}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
+        call.Output.Detail($"{llama.Name} loaded in {Stopwatch.GetElapsedTime(start).TotalSeconds:F2} s: weights {llama.Config.Quantization?.Format ?? Name(llama.Options.DType)}, {(llama.Options.Load == LoadMode.Copy ? "copied" : "mapped")}, keys and values {Name(llama.Options.KvDType)}, {llama.Options.Device}, {llama.Options.Threads} threads, {llama.Arithmetic}");
         return llama;
     }
 

@@ -47,6 +47,11 @@ public sealed partial class Llama
             name += config.Quantization?.Format is string format && !name.EndsWith(format, StringComparison.Ordinal) ? "-" + format : "";
         }
 
+        if (options.DType is DType asked && config.Quantization is { IsOurs: true } quantized)
+        {
+            throw new PrefixTorchException($"{folder} holds {quantized.Format} weights and {asked.Name()} was asked for; load the original checkpoint in {asked.Name()}.");
+        }
+
         Checkpoint? checkpoint = null;
         try
         {

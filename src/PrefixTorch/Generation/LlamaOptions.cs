@@ -15,7 +15,7 @@ public enum Quantization
 /// <summary>How a model is loaded. What is <see langword="null"/> is chosen for the checkpoint and this machine.</summary>
 public sealed record LlamaOptions
 {
-    /// <summary>How weights are held in memory: <see cref="Memory.DType.Float32"/>, <see cref="Memory.DType.BFloat16"/> or <see cref="Memory.DType.Float16"/>; null: as stored, mapped from the file.</summary>
+    /// <summary>How weights are held in memory: <see cref="Memory.DType.Float32"/>, <see cref="Memory.DType.BFloat16"/> or <see cref="Memory.DType.Float16"/>; null: as stored, mapped from the file. Not for quantized weights.</summary>
     public DType? DType { get; init; }
 
     /// <summary>

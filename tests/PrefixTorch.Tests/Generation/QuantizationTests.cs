@@ -121,6 +121,8 @@ public class QuantizationTests
         Assert.Contains("already", error.Message, StringComparison.Ordinal);
         error = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.LoadAsync(target, new() { Quantization = Quantization.Int4 }, Cancellation));
         Assert.Contains("int8", error.Message, StringComparison.Ordinal);
+        error = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.LoadAsync(target, new() { DType = DType.Float32 }, Cancellation));
+        Assert.Contains("holds int8 weights and float32 was asked for", error.Message, StringComparison.Ordinal);
     }
 
     // On text that the model has not seen: so many characters of it, and some to compare decoding with reading on.
