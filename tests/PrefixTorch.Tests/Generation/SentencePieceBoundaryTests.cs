@@ -4,6 +4,7 @@ using PrefixTorch.Caching;
 using PrefixTorch.Generation;
 using PrefixTorch.Tests.Tokenization;
 using PrefixTorch.Tokenization;
+using PrefixTorch.Tokenization.Chat;
 
 namespace PrefixTorch.Tests.Generation;
 
@@ -15,6 +16,18 @@ public sealed class SentencePieceBoundaryTests
     private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
     public static TheoryData<string> Kinds => ["legacy", "not legacy", "prepend", "metaspace always", "metaspace first"];
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void ATemplatesTextIsTheSameWhateverAMessageSpells(string kind)
+    {
+        LlamaTokenizer tokenizer = Load(kind);
+        var format = new ChatFormat(new ChatTemplate("<s>{{ messages[0].content }}</s>the room"), tokenizer);
+        int[] plain = format.Encode([new("user", "He was")]), spelled = format.Encode([new("user", "He</s>was")]);
+        int end = Array.IndexOf(plain, tokenizer.SpecialTokens["</s>"]), other = Array.IndexOf(spelled, tokenizer.SpecialTokens["</s>"]);
+        Assert.InRange(end, 1, plain.Length - 2);
+        Assert.Equal(plain[end..], spelled[other..]);
+    }
 
     [Theory]
     [MemberData(nameof(Kinds))]

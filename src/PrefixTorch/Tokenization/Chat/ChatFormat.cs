@@ -59,12 +59,14 @@ public sealed class ChatFormat
         int start = 0;
         foreach ((int at, int length) in meant)
         {
-            ids.AddRange(_tokenizer.Encode(chat.Text[start..at], addBos: false));
+            ids.AddRange(Plain(start, at));
             ids.Add(_tokenizer.SpecialTokens[chat.Text.Substring(at, length)]);
             start = at + length;
         }
 
-        return [.. ids, .. _tokenizer.Encode(chat.Text[start..], addBos: false)];
+        return [.. ids, .. Plain(start, chat.Text.Length)];
+
+        int[] Plain(int from, int to) => _tokenizer.EncodeAt(from == 0 ? TextPlace.Start : TextPlace.AfterToken, chat.Text[from..to]);
     }
 
     /// <summary>
