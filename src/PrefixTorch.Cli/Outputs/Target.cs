@@ -9,7 +9,7 @@ internal static class Target
     /// <summary>Checks that a file can be written, or replaced.</summary>
     /// <param name="option">What names it, for messages.</param>
     /// <param name="path">The file.</param>
-    /// <param name="kept">Full paths of files that must stay as they are.</param>
+    /// <param name="kept">Files that must stay as they are, whatever links lead to them.</param>
     /// <param name="makesFolder">Whether folders that are not there will be made.</param>
     /// <exception cref="PrefixTorchException">It cannot be written there; the message says what to do.</exception>
     public static void CheckFile(string option, string path, IEnumerable<string>? kept = null, bool makesFolder = false)
@@ -25,7 +25,8 @@ internal static class Target
             throw new PrefixTorchException($"{option}: {path} is no regular file but a pipe or a device, which a file would replace. Name another.");
         }
 
-        if (kept?.Contains(full) == true)
+        string place = PlaceOf(full);
+        if (kept?.Any(file => place == PlaceOf(file) || place == WithoutLinks(file)) == true)
         {
             throw new PrefixTorchException($"{option}: {path} is a file that the state continues, and the state could not be read without it. Give another name.");
         }
@@ -55,5 +56,19 @@ internal static class Target
         {
             throw new PrefixTorchException($"{option}: there is no folder {path}. Make it, or name another.");
         }
+    }
+
+    // Where a file has its name: what replaces a link takes its place, and leaves what it leads to.
+    private static string PlaceOf(string file) => Path.Combine(WithoutLinks(Path.GetDirectoryName(file)!), Path.GetFileName(file));
+
+    private static string WithoutLinks(string full)
+    {
+        if (Path.GetDirectoryName(full) is not string above)
+        {
+            return full;
+        }
+
+        string path = Path.Combine(WithoutLinks(above), Path.GetFileName(full));
+        return Path.Exists(path) && File.ResolveLinkTarget(path, returnFinalTarget: true) is { } target ? WithoutLinks(target.FullName) : path;
     }
 }

@@ -37,6 +37,28 @@ public class SaveTargetTests(StateFixture states, ChatModel model) : IClassFixtu
     }
 
     [Fact]
+    public async Task NorThroughALink()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Links take rights there.");
+        using var folder = new TemporaryFolder();
+        string real = Directory.CreateDirectory(Path.Combine(folder.Path, "real")).FullName, parent = Path.Combine(real, Path.GetFileName(states.Prefix)), moved = Path.Combine(real, "moved.safetensors");
+        string child = Path.Combine(real, "child.safetensors"), link = Path.Combine(folder.Path, "link"), elsewhere = Path.Combine(folder.Path, "elsewhere.safetensors");
+        File.Copy(states.Prefix, parent);
+        Assert.Equal(0, (await CliRun.Of(["continue", "--state", parent, "--save", child, "--delta", .. s_short, .. StateFixture.Exact])).ExitCode);
+        Directory.CreateSymbolicLink(link, real);
+        string[] through = ["continue", "--state", child, "--model", NoModel, "--save"];
+        (await CliRun.Of([.. through, Path.Combine(link, Path.GetFileName(parent))])).AssertFailed(1, "--save", link, "Give another name");
+
+        // The parent may be a link itself, whose target holds the keys and values; another link to it is nobody's.
+        File.Move(parent, moved);
+        File.CreateSymbolicLink(parent, moved);
+        File.CreateSymbolicLink(elsewhere, moved);
+        (await CliRun.Of([.. through, moved])).AssertFailed(1, "--save", moved, "Give another name");
+        (await CliRun.Of([.. through, parent])).AssertFailed(1, "--save", parent, "Give another name");
+        (await CliRun.Of([.. through, elsewhere])).AssertFailed(1, NoModel);
+    }
+
+    [Fact]
     public async Task NeitherByAChatNorByACompactedState()
     {
         byte[] before = await File.ReadAllBytesAsync(states.Child, TestContext.Current.CancellationToken);
