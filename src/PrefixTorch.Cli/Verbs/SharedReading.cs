@@ -13,11 +13,18 @@ internal static class SharedReading
     /// <param name="seconds">How long it took.</param>
     public static GenerationReport WithReading(this GenerationReport report, KvCache? prefix, int[] promptIds, double seconds)
     {
-        int reused = prefix is null ? 0 : prefix.Tokens.AsSpan().CommonPrefixLength(promptIds);
+        // All that was there or was computed for the sample: of a prompt that was interrupted, less than the prompt.
+        int reused = prefix is null ? 0 : prefix.Tokens.AsSpan().CommonPrefixLength(promptIds), computed = report.Usage.ReusedTokens + report.Usage.ComputedTokens - reused;
+        double prefill = seconds + report.Timings.PrefillSeconds;
         return report with
         {
-            Usage = report.Usage with { ReusedTokens = reused, ComputedTokens = report.Usage.PromptTokens - reused },
-            Timings = report.Timings with { PrefillSeconds = seconds + report.Timings.PrefillSeconds, TimeToFirstTokenSeconds = seconds + report.Timings.TimeToFirstTokenSeconds },
+            Usage = report.Usage with { ReusedTokens = reused, ComputedTokens = computed },
+            Timings = report.Timings with
+            {
+                PrefillSeconds = prefill,
+                TimeToFirstTokenSeconds = report.Usage.GeneratedTokens == 0 ? 0 : seconds + report.Timings.TimeToFirstTokenSeconds,
+                PrefillTokensPerSecond = computed > 0 && prefill > 0 ? computed / prefill : 0,
+            },
             Reuse = prefix is not null && reused < prefix.Length ? $"the tokenizer merges across the border: {prefix.Length - reused} of the prefix's tokens read again" : report.Reuse,
         };
     }

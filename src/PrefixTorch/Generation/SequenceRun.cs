@@ -38,6 +38,7 @@ internal sealed class SequenceRun
     private readonly StringBuilder _text = new();
     private SampledToken _chosen;
     private ExceptionDispatchInfo? _choiceFailed;
+    private bool _readsAgain;
     private long _prefilled;
     private long _firstToken;
     private long _lastToken;
@@ -92,14 +93,14 @@ internal sealed class SequenceRun
 
         if (_ids.Length == 0 && cache.Logits is null && evaluated > 0)
         {
-            // What follows the last token is not known (after a cut): read that one again.
+            // What follows the last token is not known (after a cut): read that one again, and keep what it has until then.
             _ids = [_all[^1]];
             _origins = [cache.Origins[^1]];
-            cache.Truncate(evaluated - 1);
+            _readsAgain = true;
             _note ??= "the logits after the last token were not kept: one token read again";
         }
 
-        ReusedTokens = counted?.ReusedTokens ?? _promptLength - _ids.Length;
+        ReusedTokens = counted?.ReusedTokens ?? _promptLength - Unread;
     }
 
     /// <summary>The state so far.</summary>
@@ -109,7 +110,7 @@ internal sealed class SequenceRun
     public CancellationToken Cancellation { get; }
 
     /// <summary>Prompt tokens that were there already.</summary>
-    public int ReusedTokens { get; }
+    public int ReusedTokens { get; private set; }
 
     /// <summary>Tokens as they are chosen.</summary>
     public ChannelReader<Token> Tokens => _tokens.Reader;
@@ -142,6 +143,13 @@ internal sealed class SequenceRun
     /// <summary>Claims slots for the next tokens.</summary>
     public KvAppend Begin(int count, out ReadOnlySpan<int> ids)
     {
+        if (_readsAgain)
+        {
+            _readsAgain = false;
+            ReusedTokens = _promptLength - 1;
+            Cache.Truncate(ReusedTokens);
+        }
+
         ids = _ids.AsSpan(0, count);
         int expected = _ids.Length - count + Math.Min(_options?.MaxNewTokens ?? 0, 1024);
         return Cache.BeginAppend(ids, _origins.AsSpan(0, count), expected);
@@ -267,7 +275,7 @@ internal sealed class SequenceRun
     public GenerationReport Report()
     {
         // What waits is the last token, or, cancelled before that, the rest of the prompt.
-        int generated = _all.Count - _promptLength, computed = _promptLength - ReusedTokens - (generated == 0 ? _ids.Length : 0);
+        int generated = _all.Count - _promptLength, computed = _promptLength - ReusedTokens - (generated == 0 ? Unread : 0);
         long end = _lastToken != 0 ? _lastToken : Stopwatch.GetTimestamp(), read = _prefilled != 0 ? _prefilled : end;
         double prefill = Seconds(_submitted, read), decode = generated == 0 ? 0 : Seconds(read, end);
         var timings = new Timings(prefill, decode, generated == 0 ? 0 : Seconds(_submitted, _firstToken))
@@ -277,6 +285,9 @@ internal sealed class SequenceRun
         };
         return new GenerationReport(new Usage(_reading?._promptLength ?? _promptLength, ReusedTokens, computed, generated), timings, _note, _sampler is { IsGreedy: false } sampler ? sampler.Seed : null) { SharedBytes = ReusedTokens * Cache.Layout.BytesPerToken };
     }
+
+    // What waits and is not in the cache.
+    private int Unread => _readsAgain ? 0 : _ids.Length;
 
     // Nothing follows: what was held back for the sake of a character or a stop text is certain now.
     private string TakeHeldBack() => _stops.Add(_detokenizer?.Flush() ?? "") + _stops.Flush();

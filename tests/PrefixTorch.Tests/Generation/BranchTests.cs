@@ -250,6 +250,13 @@ public sealed class BranchTests
         Assert.All(late, branch => Assert.Equal(branch.Cache.Length - branch.Report.Usage.ReusedTokens, branch.Report.Usage.ComputedTokens));
         Array.ForEach(late, branch => branch.Dispose());
 
+        // Also where the logits after the last token are not known: nothing of the prefix is lost.
+        using KvCache cut = prefix.Clone();
+        cut.Truncate(cut.Length - 1);
+        Continuation[] ofCut = await Tolstoy.Fp32.GenerateBranchesAsync(cut, [new BranchRequest("") { CancellationToken = cancel.Token }, new BranchRequest(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } }], s_sampled, cancellationToken: Cancellation);
+        Assert.All(ofCut, branch => Assert.Equal((cut.Length, cut.Length, 0), (branch.Cache.Length, branch.Report.Usage.ReusedTokens, branch.Report.Usage.ComputedTokens)));
+        Array.ForEach(ofCut, branch => branch.Dispose());
+
         // With the whole call it throws, as ever.
         BranchRequest patient = new(text) { CancellationToken = cancel.Token, Options = s_sampled with { NumReturnSequences = 2 } };
         using var all = new CancellationTokenSource();
