@@ -177,11 +177,17 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     private void Free()
     {
         _engine.Dispose();
-        KeepFingerprint();
-        _operations.Dispose();
-        _model.Dispose();
-        _checkpoint.Dispose();
-        _pool.Dispose();
+        try
+        {
+            KeepFingerprint();
+        }
+        finally
+        {
+            _operations.Dispose();
+            _model.Dispose();
+            _checkpoint.Dispose();
+            _pool.Dispose();
+        }
     }
 
     private static torch.Device? ParseDevice(string name)

@@ -75,6 +75,8 @@ internal static unsafe class Quantizer
             }
 
             var metadata = new Dictionary<string, string> { ["format"] = "pt", [SourceKey] = CheckpointFingerprint.Compute(checkpoint), [VersionKey] = $"{QuantizationConfig.OurVersion}" };
+            // An older quantization is none until config.json says again what the codes are.
+            File.Delete(Path.Combine(target, LlamaConfig.FileName));
             SafetensorsWriter.Write(Path.Combine(target, Checkpoint.SingleFileName), tensors, metadata, new() { Cancellation = cancellation });
         }
         catch when (isNew && !Directory.EnumerateFileSystemEntries(target).Any())

@@ -79,7 +79,7 @@ public static class LogProbs
         {
             throw new PrefixTorchException(logits.IsEmpty
                 ? "There are no logits to choose a token from."
-                : $"All {logits.Length} logits are negative infinity: no token is left to choose. Loosen what forbids tokens (SuppressTokens, BadWordsIds, NoRepeatNgramSize, a processor of your own).");
+                : $"All {logits.Length} logits are negative infinity: no token is left to choose. Loosen what forbids tokens (SuppressTokens, BadWordsIds, SequenceBias, NoRepeatNgramSize, a processor of your own).");
         }
 
         int id = 0;
