@@ -28,6 +28,7 @@ internal sealed class PullVerb : Verb
         string repository = call.Get(_repository)!, revision = call.Get(_revision) ?? PulledModels.MainRevision;
         var options = HubOptions.FromEnvironment();
         options = options with { Endpoint = Endpoint(call) ?? options.Endpoint, CacheFolder = call.Get(_to) is string to ? Path.GetFullPath(to) : options.CacheFolder };
+        Target.CheckFolder(call.Get(_to) is null ? "The cache folder" : _to.Name, options.CacheFolder);
         call.Output.Detail($"{repository}, revision {revision}, from {options.Endpoint} to {options.CacheFolder}");
         long start = Stopwatch.GetTimestamp();
         PullResult result;

@@ -91,6 +91,7 @@ public class SaveTargetTests(StateFixture states, ChatModel model) : IClassFixtu
 
         (await CliRun.Of("branch", "--prompt", "x", "--save", file, "--model", NoModel)).AssertFailed(1, "--save", $"{file} is a file, and a folder is needed");
         (await CliRun.Of("quantize", "--out", file)).AssertFailed(1, "--out", $"{file} is a file, and a folder is needed");
+        (await CliRun.Of("pull", "some/model", "--to", file, "--endpoint", "http://localhost:1")).AssertFailed(1, "--to", $"{file} is a file, and a folder is needed");
     }
 
     [Fact]

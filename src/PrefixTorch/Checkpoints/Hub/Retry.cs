@@ -25,7 +25,7 @@ internal static class Retry
     {
         if (attempt >= options.Attempts)
         {
-            throw new HubException($"{what}: {options.Endpoint} failed {attempt} times in a row, last with: {error.Message} What arrived is kept; pull again to go on.", error);
+            throw new HubException($"{what}: {options.Endpoint} failed {attempt} times in a row, last with: {error.Message.TrimEnd('.')}. What arrived is kept; pull again to go on.", error);
         }
 
         return Task.Delay(options.RetryDelay * (1 << Math.Min(attempt - 1, 5)), cancellation);

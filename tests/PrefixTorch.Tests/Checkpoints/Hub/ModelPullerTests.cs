@@ -105,6 +105,7 @@ public sealed class ModelPullerTests : IDisposable
         _hub.Behaviour = (request, answer) => IsBody(request, Weights) ? answer with { BreakAfter = request.Offset == 0 ? 1000 : 0 } : answer;
         HubException error = await FailAsync();
         Assert.Contains("in a row", error.Message, StringComparison.Ordinal);
+        Assert.Matches(@"[^.]\. What arrived is kept", error.Message);
         Assert.Contains("1000 of 300000", error.Message, StringComparison.Ordinal);
         _hub.Behaviour = (_, answer) => answer;
         PullResult result = await PullAsync();
