@@ -27,7 +27,7 @@ internal sealed class DemoOutput(Output output)
         _promptIds = cache.Tokens;
         _margin = llama.Options is { DType: DType.Float32, KvDType: DType.Float32 } ? WideMargin : NarrowMargin;
         _reading = new DemoReading(loadSeconds, seconds);
-        Tell($"{llama.Name}: {llama.Config.NumHiddenLayers} layers, {llama.MatrixParameters:N0} parameters, {llama.Arithmetic}; loaded in {loadSeconds:F2} s");
+        Tell($"{llama.Name}: {llama.Config.NumHiddenLayers} layers, {llama.ParameterCount:N0} parameters, {llama.Arithmetic}; loaded in {loadSeconds:F2} s");
         Tell($"Read once: {cache.Length} tokens in {seconds * 1000:F1} ms. \"{prompt}\"");
     }
 

@@ -133,8 +133,8 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     /// <summary>Bytes of weights that computing one token reads: all, but of the embedding a row, unless it is the head as well.</summary>
     public long WeightBytesPerToken => _model.Matrices.Where(matrix => matrix != _model.EmbedTokens || _model.Head.Parts.Contains(matrix)).Sum(matrix => matrix.ByteCount);
 
-    /// <summary>Parameters of the matrices.</summary>
-    public long MatrixParameters => _model.Matrices.Sum(matrix => (long)matrix.Rows * matrix.Columns);
+    /// <summary>Parameters of the model, norms and biases too; an embedding that is the head as well counts once.</summary>
+    public long ParameterCount => LlamaWeights.Expected(Config).Where(weight => !weight.Optional).Sum(weight => weight.Shape.Aggregate(1L, (product, dimension) => product * dimension));
 
     /// <summary>The shape and type of a token's keys and values.</summary>
     public KvLayout Layout => _layout;

@@ -170,6 +170,7 @@ public class GenerationVerbTests
         }
 
         CliRun people = await CliRun.Of("demo", "--prompt", "The Emperor", "--suffix", " smiled", "--max-new-tokens", "4");
+        Assert.Contains($"{(await CliRun.Of("inspect", "--json")).Json.GetProperty("parameters").GetInt64():N0} parameters", people.Out, StringComparison.Ordinal);
         Assert.Equal(0, people.ExitCode);
         Assert.Contains("1 of 1 suffixes gave the same tokens", people.Out, StringComparison.Ordinal);
     }
