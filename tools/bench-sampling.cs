@@ -13,6 +13,12 @@ using System.Diagnostics;
 using System.Globalization;
 using PrefixTorch.Sampling;
 
+if (args.Length > 0)
+{
+    Console.Error.WriteLine("bench-sampling takes no arguments: dotnet run -c Release tools/bench-sampling.cs. It prints a JSON line for each way to choose, and takes a minute.");
+    return args is ["--help"] or ["-h"] ? 0 : 2;
+}
+
 const int Branches = 16, Vocabulary = 128256, Repetitions = 15;
 
 (string Name, SamplingOptions Options)[] ways =
@@ -43,6 +49,8 @@ foreach ((string kind, float spread) in new[] { ("flat", 1f), ("peaked", 4f) })
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $$"""{"bench":"choose","rows":"{{kind}}","how":"{{name}}","branches":{{Branches}},"vocabulary":{{Vocabulary}},"one_thread_ms":{{one:F2}},"all_threads_ms":{{all:F2}}}"""));
     }
 }
+
+return 0;
 
 // Scores that are normally distributed: as random weights give them, or with a few that stand out, as a trained model's do.
 static float[] Row(int seed, float spread)
