@@ -42,7 +42,7 @@ internal abstract unsafe class KvBuffer
         Interlocked.Increment(ref s_liveCount);
     }
 
-    /// <summary>Buffers alive in this process: what leak tests watch.</summary>
+    /// <summary>Buffers alive in this process, whatever model made them.</summary>
     public static int LiveCount => Volatile.Read(ref s_liveCount);
 
     /// <summary>The shape of a token's keys and values.</summary>

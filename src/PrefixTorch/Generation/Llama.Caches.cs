@@ -13,18 +13,14 @@ public sealed partial class Llama
     private readonly Lock _fingerprintGate = new();
     private string? _fingerprint;
     private KvIdentity? _identity;
-    private volatile bool _hasCaches;
     private bool _isFreed;
 
     KvIdentity IKvCacheHost.Identity => Identity;
 
     private KvIdentity Identity => _identity ??= Identify();
 
-    KvBuffer IKvCacheHost.Allocate(int capacity)
-    {
-        _hasCaches = true;
-        return _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
-    }
+    KvBuffer IKvCacheHost.Allocate(int capacity) =>
+        _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
 
     void IKvCacheHost.Evaluate(KvCache cache)
     {
@@ -68,12 +64,12 @@ public sealed partial class Llama
     }
 
     // Whoever has a cache may save it, or continue it with another instance, when the weights are gone. A few pages of each tensor are read, which
-    // were read before to make the cache.
+    // were read before to make the cache. Where no cache is left, of any model, there is nobody to ask.
     private void KeepFingerprint()
     {
         lock (_fingerprintGate)
         {
-            if (_hasCaches)
+            if (KvBuffer.LiveCount > 0)
             {
                 Fingerprint();
             }
