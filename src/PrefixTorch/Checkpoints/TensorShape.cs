@@ -36,6 +36,9 @@ internal static class TensorShape
         return bytes;
     }
 
+    /// <summary>The elements of a tensor whose shape was checked.</summary>
+    public static long Count(IEnumerable<long> shape) => shape.Aggregate(1L, (product, dimension) => product * dimension);
+
     /// <summary>A shape as people write it: <c>[32, 128]</c>.</summary>
     public static string Format(ReadOnlySpan<long> shape) => $"[{string.Join(", ", shape.ToArray())}]";
 }

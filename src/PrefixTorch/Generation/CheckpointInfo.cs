@@ -59,7 +59,7 @@ public sealed record CheckpointInfo
             Tensors = [.. checkpoint.Tensors.Values.Select(tensor => new TensorInfo(tensor.Name, tensor.DType.FileName(), tensor.Shape, tensor.ByteCount, System.IO.Path.GetFileName(tensor.File.Path)))],
             Metadata = checkpoint.Files.SelectMany(file => file.Metadata).DistinctBy(entry => entry.Key).ToDictionary(),
             TotalBytes = checkpoint.TotalBytes,
-            ParameterCount = checkpoint.Tensors.Values.Sum(tensor => Count(tensor.Shape)),
+            ParameterCount = checkpoint.Tensors.Values.Sum(tensor => TensorShape.Count(tensor.Shape)),
             Fingerprint = CheckpointFingerprint.Compute(checkpoint),
         };
         return Directory.Exists(path) ? info.WithArchitecture(checkpoint) : info;
@@ -74,7 +74,7 @@ public sealed record CheckpointInfo
             info = info with
             {
                 Config = config,
-                ParameterCount = LlamaWeights.Expected(config).Where(weight => checkpoint.Tensors.ContainsKey(weight.Name)).Sum(weight => Count(weight.Shape)),
+                ParameterCount = LlamaWeights.Expected(config).Where(weight => checkpoint.Tensors.ContainsKey(weight.Name)).Sum(weight => TensorShape.Count(weight.Shape)),
                 GenerationConfig = GenerationConfig.Load(Path, config),
             };
             WeightCheck.Check(checkpoint, [.. LlamaWeights.Expected(config, checkpoint)]);
@@ -85,6 +85,4 @@ public sealed record CheckpointInfo
             return info with { Problem = error.Message };
         }
     }
-
-    private static long Count(IEnumerable<long> shape) => shape.Aggregate(1L, (product, dimension) => product * dimension);
 }

@@ -48,7 +48,6 @@ public sealed partial class Llama
         int resumed = 0;
         List<SequenceRun> runs = [];
         List<GenerationOptions> optionsOf = [];
-        List<bool> keeps = [];
         List<CancellationTokenSource> sources = [];
         try
         {
@@ -73,10 +72,7 @@ public sealed partial class Llama
                     GenerationOptions own = (resolved[i] with { Branch = resolved[i].Branch + (resumes ? resumed++ : runs.Count) }).Seeded(resumes ? held.Run : null, random);
                     sources.Add(CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branches[i].CancellationToken));
                     runs.Add(Run(read[i]?.Cache ?? held, suffix, own, own.Boundary, own.ParseSpecial, null, sources[^1].Token, read[i], countsReading: n == 0));
-
-                    // Cancelled alone, a branch keeps what it has; cancelled with all, as the options say.
-                    keeps.Add(own.KeepOnCancel);
-                    optionsOf.Add(own with { KeepOnCancel = own.KeepOnCancel || branches[i].CancellationToken.CanBeCanceled });
+                    optionsOf.Add(own);
                 }
             }
         }
@@ -99,9 +95,11 @@ public sealed partial class Llama
         try
         {
             _engine.Submit([.. runs]);
-            finished = [.. runs.Select((run, i) => FinishAsync(run, optionsOf[i], onToken is null ? null : token => Report(i, token), sources[i], cancellationToken))];
+
+            // Cancelled alone, a branch keeps what it has; cancelled with all, as the options say.
+            finished = [.. runs.Select((run, i) => FinishAsync(run, optionsOf[i] with { KeepOnCancel = true }, onToken is null ? null : token => Report(i, token), sources[i], cancellationToken))];
             await Task.WhenAll(finished.Select(CancelOthersOnError)).ConfigureAwait(false);
-            if (cancellationToken.IsCancellationRequested && finished.Where((task, i) => !keeps[i] && task.Result.FinishReason == FinishReason.Cancelled).Any())
+            if (cancellationToken.IsCancellationRequested && finished.Where((task, i) => !optionsOf[i].KeepOnCancel && task.Result.FinishReason == FinishReason.Cancelled).Any())
             {
                 DisposeFinished();
                 throw new OperationCanceledException(cancellationToken);

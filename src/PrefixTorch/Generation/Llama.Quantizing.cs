@@ -83,17 +83,14 @@ public sealed partial class Llama
             return false;
         }
 
-        SafetensorsFile file;
         try
         {
-            file = SafetensorsFile.Open(weights);
+            using SafetensorsFile file = SafetensorsFile.Open(weights);
+            return file.Metadata.GetValueOrDefault(Quantizer.SourceKey) == source && file.Metadata.GetValueOrDefault(Quantizer.VersionKey) == $"{QuantizationConfig.OurVersion}";
         }
         catch (CheckpointException damaged)
         {
             throw new PrefixTorchException($"{folder} was made by quantizing and is damaged; delete it, and it is made again. {damaged.Message}", damaged);
         }
-
-        using SafetensorsFile made = file;
-        return file.Metadata.GetValueOrDefault(Quantizer.SourceKey) == source && file.Metadata.GetValueOrDefault(Quantizer.VersionKey) == $"{QuantizationConfig.OurVersion}";
     }
 }

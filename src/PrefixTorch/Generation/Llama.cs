@@ -134,7 +134,7 @@ public sealed partial class Llama : IKvCacheHost, IDisposable
     public long WeightBytesPerToken => _model.Matrices.Where(matrix => matrix != _model.EmbedTokens || _model.Head.Parts.Contains(matrix)).Sum(matrix => matrix.ByteCount);
 
     /// <summary>Parameters of the model, norms and biases too; an embedding that is the head as well counts once.</summary>
-    public long ParameterCount => LlamaWeights.Expected(Config).Where(weight => !weight.Optional).Sum(weight => weight.Shape.Aggregate(1L, (product, dimension) => product * dimension));
+    public long ParameterCount => LlamaWeights.Expected(Config).Where(weight => !weight.Optional).Sum(weight => TensorShape.Count(weight.Shape));
 
     /// <summary>The shape and type of a token's keys and values.</summary>
     public KvLayout Layout => _layout;

@@ -32,7 +32,6 @@ internal sealed class WideningEmitter : TileAssembler
     // The truth table of (a and b) or c.
     private const byte AndThenOr = 0xea;
 
-
     // A code's place in the fraction of an fp16 number from 16 on; and what bf16 takes of a number that was shifted by three: an exponent of five bits becomes
     // one of eight that is 96 more.
     private const int CodeBit = 6;
