@@ -62,17 +62,26 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
         for (int columns = x.Columns; columns > 0; columns -= CodedRows.Block)
         {
             int runs = RunsOf(columns);
-            if (ahead != 0)
-            {
-                Streams.PrefetchBlock(w0, w1, w2, w3, ahead);
-            }
-
             for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
             {
                 TVector begin = TProducts.BeginInt8(v + at), d0 = begin, d1 = begin, d2 = begin, d3 = begin;
                 byte* values = v + CodedRows.ValuesAt + at;
+                byte* n0 = RowOf(at, w0, w1, w2, w3) + ahead, n1 = RowOf(at + 16, w0, w1, w2, w3) + ahead;
                 for (int run = 0; run < runs; run++, values += valuesLine)
                 {
+                    // A few lines at a time: processors with few places for lines on their way wait for all that are asked for at once.
+                    Streams.Prefetch(n0 + (run * Line));
+                    if (TVectors.Width > 4)
+                    {
+                        Streams.Prefetch(n1 + (run * Line));
+                    }
+
+                    if (TVectors.Width > 8)
+                    {
+                        Streams.Prefetch(w2 + ahead + (run * Line));
+                        Streams.Prefetch(w3 + ahead + (run * Line));
+                    }
+
                     d0 = Dot(d0, w0, run, at, values);
                     d1 = Dot(d1, w1, run, at, values);
                     d2 = Dot(d2, w2, run, at, values);
@@ -125,6 +134,10 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
 
         return rows;
     }
+
+    // Of four rows the one that is asked for with a line's bytes from here on.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* RowOf(int at, byte* w0, byte* w1, byte* w2, byte* w3) => (at / 16) switch { 0 => w0, 1 => w1, 2 => w2, _ => w3 };
 
     // Scale and bias of four outputs, or of those up to the last one.
     private static void Finish(Vector128<float> sums, int last, float* scales, float* bias, float* y)

@@ -65,16 +65,6 @@ internal static unsafe class Streams
         }
     }
 
-    /// <summary>Asks for the block of codes <paramref name="ahead"/> in all four rows.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void PrefetchBlock(byte* w0, byte* w1, byte* w2, byte* w3, long ahead)
-    {
-        PrefetchBlock(w0, ahead);
-        PrefetchBlock(w1, ahead);
-        PrefetchBlock(w2, ahead);
-        PrefetchBlock(w3, ahead);
-    }
-
     /// <summary>Asks for the block of codes <paramref name="ahead"/>: eight lines of int8.</summary>
     /// <remarks>Written out, because a loop costs six instructions a line, which in the kernels of few rows is a fifth of all.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
