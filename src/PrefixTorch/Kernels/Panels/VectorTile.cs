@@ -19,7 +19,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     private const int Near = 16;
 
     // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
-    private const int Turn = 2;
+    private const int Turn = 4;
 
     public static int MostRows => 8;
 
@@ -184,30 +184,43 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             s3 = Registers > 2 ? TVectors.Load(y + (3 * TVectors.Width)) : zero;
         }
 
-        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes, ahead += CodeFormat.Int4BlockBytes)
+        // A group meets its scales between the products of the next one: step by step these wait for the one before, and a processor that looks a hundred steps ahead finds little else to do.
+        TVector p0 = begin, p1 = begin, p2 = begin, p3 = begin;
+        byte* header = null, headerScales = null;
+        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes, ahead += Line)
         {
-            Streams.PrefetchPanelBlock(ahead);
-            for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
+            for (int group = 0; group < 2; group++, x += pitch, scales += pitch, ahead += CodeFormat.GroupCodes)
             {
-                byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes), v = x;
+                byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes);
                 TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin;
-                for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
+                AddLine(0, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
+                if (header != null)
                 {
-                    TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
-                    d0 = Dot(d0, codes + line, 0, first, next);
-                    d1 = Registers > 1 ? Dot(d1, codes + line, 1, first, next) : d1;
-                    d2 = Registers > 2 ? Dot(d2, codes + line, 2, first, next) : d2;
-                    d3 = Registers > 2 ? Dot(d3, codes + line, 3, first, next) : d3;
+                    s0 = Weigh(s0, p0, header, 0, headerScales, scaleBytes);
+                    s2 = Registers > 2 ? Weigh(s2, p2, header, 2, headerScales, scaleBytes) : s2;
                 }
 
-                byte* header = w + (group * CodeFormat.GroupHeader);
-                s0 = Weigh(s0, d0, header, 0, scales, scaleBytes);
-                s1 = Registers > 1 ? Weigh(s1, d1, header, 1, scales, scaleBytes) : s1;
-                s2 = Registers > 2 ? Weigh(s2, d2, header, 2, scales, scaleBytes) : s2;
-                s3 = Registers > 2 ? Weigh(s3, d3, header, 3, scales, scaleBytes) : s3;
+                AddLine(1, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
+                AddLine(2, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
+                if (header != null)
+                {
+                    s1 = Registers > 1 ? Weigh(s1, p1, header, 1, headerScales, scaleBytes) : s1;
+                    s3 = Registers > 2 ? Weigh(s3, p3, header, 3, headerScales, scaleBytes) : s3;
+                }
+
+                AddLine(3, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
+                (p0, p1, p2, p3) = (d0, d1, d2, d3);
+                header = w + (group * CodeFormat.GroupHeader);
+                headerScales = scales;
             }
+
+            Streams.Prefetch(ahead);
         }
 
+        s0 = Weigh(s0, p0, header, 0, headerScales, scaleBytes);
+        s1 = Registers > 1 ? Weigh(s1, p1, header, 1, headerScales, scaleBytes) : s1;
+        s2 = Registers > 2 ? Weigh(s2, p2, header, 2, headerScales, scaleBytes) : s2;
+        s3 = Registers > 2 ? Weigh(s3, p3, header, 3, headerScales, scaleBytes) : s3;
         TVectors.Store(s0, y);
         if (Registers > 1)
         {
@@ -221,7 +234,21 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         }
     }
 
-    // What a line of codes gives with both of its words of values, for one of a panel's registers.
+    // What a line of a group's codes gives with both of its words of values, for all of a panel's registers.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddLine(int line, byte* codes, byte* v, byte* ahead, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3)
+    {
+        Streams.Prefetch(ahead + (line * Line));
+        codes += line * Line;
+        v += line * 2 * sizeof(int);
+        TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
+        d0 = Dot(d0, codes, 0, first, next);
+        d1 = Registers > 1 ? Dot(d1, codes, 1, first, next) : d1;
+        d2 = Registers > 2 ? Dot(d2, codes, 2, first, next) : d2;
+        d3 = Registers > 2 ? Dot(d3, codes, 3, first, next) : d3;
+    }
+
+    // The same for one of them.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static TVector Dot(TVector dot, byte* line, int register, TVector first, TVector next)
     {
