@@ -84,6 +84,11 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
+    // So many queries, or fewer, widen values each time anew, in less than it takes to store them.
+    private const int FewQueries = 16;
+
+    private const int Piece = AttentionValues<TVectors, TVector, TElement>.Rows;
+
     /// <summary><paramref name="count"/> queries, at most <see cref="AttentionQuery.Most"/>, against the block that lies in <paramref name="runs"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization), SkipLocalsInit]
     public static void Partials(KeyValueRun* runs, AttentionQuery* queries, int count, int headDim)
@@ -94,7 +99,7 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
 
         int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = (limit + panelKeys - 1) / panelKeys * panelKeys;
-        float* panel = stackalloc float[headDim * Math.Max(panelKeys, AttentionValues<TVectors, TVector>.Rows)], scores = stackalloc float[count * pitch];
+        float* panel = stackalloc float[headDim * Math.Max(panelKeys, Piece)], scores = stackalloc float[count * pitch];
         for (int key = 0; key < limit; key += panelKeys)
         {
             int now = Math.Min(panelKeys, limit - key);
@@ -110,11 +115,19 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             Weights(scores + i * pitch, isScaled ? scales : null, isScaled ? scales + limit : null, queries[i]);
         }
 
-        for (int row = 0; row < limit; row += AttentionValues<TVectors, TVector>.Rows)
+        bool isWidenedOnce = count > FewQueries || !TElement.IsQuicklyWidened;
+        for (int row = 0; row < limit; row += Piece)
         {
-            int rows = Math.Min(AttentionValues<TVectors, TVector>.Rows, limit - row);
-            Widen(values + row, rows, headDim, panel);
-            AttentionValues<TVectors, TVector>.Run(panel, row, rows, queries, count, headDim, scores + row, pitch);
+            int rows = Math.Min(Piece, limit - row);
+            if (isWidenedOnce)
+            {
+                Widen(values + row, rows, headDim, panel);
+                AttentionValues<TVectors, TVector, Float32Element>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
+            }
+            else
+            {
+                AttentionValues<TVectors, TVector, TElement>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
+            }
         }
     }
 
@@ -130,13 +143,14 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
+    // Values are found where they then stand.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Widen(byte** values, int rows, int headDim, float* to)
     {
-        for (int row = 0; row < rows; row++)
+        for (int row = 0; row < rows; row++, to += headDim)
         {
             RowKernels<TVectors, TVector>.Convert<TElement, Float32Element>(values[row], (byte*)to, headDim);
-            to += headDim;
+            values[row] = (byte*)to;
         }
     }
 

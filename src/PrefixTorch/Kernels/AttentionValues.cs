@@ -3,18 +3,19 @@ using System.Runtime.CompilerServices;
 namespace PrefixTorch.Kernels;
 
 /// <summary>Sums of values, weighted by each query's weights, four queries at a time; in pieces of a block, one after another.</summary>
-internal static unsafe class AttentionValues<TVectors, TVector>
+internal static unsafe class AttentionValues<TVectors, TVector, TElement>
     where TVectors : struct, IVectors<TVector>
     where TVector : struct
+    where TElement : struct, IElement
 {
-    /// <summary>Values of a piece: widened, they stay in the first cache level.</summary>
+    /// <summary>Values of a piece: they stay in the first cache level.</summary>
     public const int Rows = 32;
 
     /// <summary>
-    /// Adds <paramref name="rows"/> values, <c>[rows, D]</c>, the first of which is the block's <paramref name="start"/>th, to every query's sums, which
+    /// Adds <paramref name="rows"/> values, each of which lies where <paramref name="values"/> says, and the first of which is the block's <paramref name="start"/>th, to every query's sums, which
     /// stand behind its partial result's first two numbers and begin with the block's first. Weights of one query begin <paramref name="pitch"/> floats after those of the one before.
     /// </summary>
-    public static void Run(float* values, int start, int rows, AttentionQuery* queries, int count, int headDim, float* weights, int pitch)
+    public static void Run(byte** values, int start, int rows, AttentionQuery* queries, int count, int headDim, float* weights, int pitch)
     {
         bool isFirst = start == 0;
         for (int i = 0; i < count; i += 4, queries += 4, weights += 4 * pitch)
@@ -39,7 +40,7 @@ internal static unsafe class AttentionValues<TVectors, TVector>
                 int end = Math.Min(rows, queries[query].Limit - start);
                 if (end > shared)
                 {
-                    One(values + (long)shared * headDim, end - shared, 0, headDim, isFirst && shared == 0, weights + query * pitch + shared, queries[query].Partial + 2);
+                    One(values + shared, end - shared, 0, headDim, isFirst && shared == 0, weights + query * pitch + shared, queries[query].Partial + 2);
                 }
             }
         }
@@ -47,7 +48,7 @@ internal static unsafe class AttentionValues<TVectors, TVector>
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Four(
-        float* values, int rows, int headDim, bool isFirst, float* w0, float* w1, float* w2, float* w3, float* to0, float* to1, float* to2, float* to3)
+        byte** values, int rows, int headDim, bool isFirst, float* w0, float* w1, float* w2, float* w3, float* to0, float* to1, float* to2, float* to3)
     {
         int d = 0;
         for (; d + 2 * TVectors.Width <= headDim; d += 2 * TVectors.Width)
@@ -69,10 +70,11 @@ internal static unsafe class AttentionValues<TVectors, TVector>
                 s31 = TVectors.Load(to3 + d + TVectors.Width);
             }
 
-            float* value = values + d;
-            for (int j = 0; j < rows; j++, value += headDim)
+            long at = (long)d * TElement.Size;
+            for (int j = 0; j < rows; j++)
             {
-                TVector v0 = TVectors.Load(value), v1 = TVectors.Load(value + TVectors.Width);
+                byte* value = values[j] + at;
+                TVector v0 = TElement.Load<TVectors, TVector>(value), v1 = TElement.Load<TVectors, TVector>(value + (TVectors.Width * TElement.Size));
                 TVector w = TVectors.Broadcast(w0[j]);
                 s00 = TVectors.MultiplyAdd(v0, w, s00);
                 s01 = TVectors.MultiplyAdd(v1, w, s01);
@@ -115,17 +117,17 @@ internal static unsafe class AttentionValues<TVectors, TVector>
 
     // One query, from dimension d on.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void One(float* values, int rows, int d, int headDim, bool isFirst, float* weights, float* to)
+    private static void One(byte** values, int rows, int d, int headDim, bool isFirst, float* weights, float* to)
     {
         for (; d + 2 * TVectors.Width <= headDim; d += 2 * TVectors.Width)
         {
             TVector s0 = isFirst ? TVectors.Broadcast(0) : TVectors.Load(to + d), s1 = isFirst ? s0 : TVectors.Load(to + d + TVectors.Width);
-            float* value = values + d;
-            for (int j = 0; j < rows; j++, value += headDim)
+            for (int j = 0; j < rows; j++)
             {
+                byte* value = values[j] + ((long)d * TElement.Size);
                 TVector w = TVectors.Broadcast(weights[j]);
-                s0 = TVectors.MultiplyAdd(TVectors.Load(value), w, s0);
-                s1 = TVectors.MultiplyAdd(TVectors.Load(value + TVectors.Width), w, s1);
+                s0 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value), w, s0);
+                s1 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(value + (TVectors.Width * TElement.Size)), w, s1);
             }
 
             TVectors.Store(s0, to + d);
@@ -137,7 +139,7 @@ internal static unsafe class AttentionValues<TVectors, TVector>
             TVector sum = isFirst ? TVectors.Broadcast(0) : TVectors.Load(to + d);
             for (int j = 0; j < rows; j++)
             {
-                sum = TVectors.MultiplyAdd(TVectors.Load(values + (long)j * headDim + d), TVectors.Broadcast(weights[j]), sum);
+                sum = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(values[j] + ((long)d * TElement.Size)), TVectors.Broadcast(weights[j]), sum);
             }
 
             TVectors.Store(sum, to + d);
@@ -148,7 +150,7 @@ internal static unsafe class AttentionValues<TVectors, TVector>
             float sum = isFirst ? 0 : to[d];
             for (int j = 0; j < rows; j++)
             {
-                sum += values[(long)j * headDim + d] * weights[j];
+                sum += TElement.Load(values[j] + ((long)d * TElement.Size)) * weights[j];
             }
 
             to[d] = sum;

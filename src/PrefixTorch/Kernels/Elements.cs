@@ -14,6 +14,9 @@ internal unsafe interface IElement
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
 
+    /// <summary>Whether <see cref="Load{TVectors, TVector}(byte*)"/> takes so little that few users widen a number again rather than store it widened.</summary>
+    static abstract bool IsQuicklyWidened { get; }
+
     static abstract void Store<TVectors, TVector>(TVector value, byte* to)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
@@ -30,6 +33,8 @@ internal unsafe interface IElement
 internal unsafe struct Float32Element : IElement
 {
     public static int Size => 4;
+
+    public static bool IsQuicklyWidened => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -53,6 +58,8 @@ internal unsafe struct Float32Element : IElement
 internal unsafe struct BFloat16Element : IElement
 {
     public static int Size => 2;
+
+    public static bool IsQuicklyWidened => true;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -80,6 +87,8 @@ internal unsafe struct BFloat16Element : IElement
 internal unsafe struct Float16Element : IElement
 {
     public static int Size => 2;
+
+    public static bool IsQuicklyWidened => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -110,6 +119,8 @@ internal unsafe struct Float16Element : IElement
 internal unsafe struct Int8Element : IElement
 {
     public static int Size => 1;
+
+    public static bool IsQuicklyWidened => false;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)

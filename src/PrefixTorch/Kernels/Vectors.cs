@@ -213,8 +213,16 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Load(float* from) => Vector256.Load(from);
 
+    // A shuffle puts each number where a float has its upper half, and zeros before it: one step, where widening and shifting are two (of two cycles each on a Zen 1).
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadBFloat16(ushort* from) => (Avx2.ConvertToVector256Int32(from) << 16).AsSingle();
+    public static Vector256<float> LoadBFloat16(ushort* from)
+    {
+        const byte none = 0x80;
+        var places = Vector256.Create(
+            none, none, 0, 1, none, none, 2, 3, none, none, 4, 5, none, none, 6, 7,
+            none, none, 8, 9, none, none, 10, 11, none, none, 12, 13, none, none, 14, 15);
+        return Avx2.Shuffle(Avx2.BroadcastVector128ToVector256((byte*)from), places).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadFloat16(ushort* from)
