@@ -134,7 +134,7 @@ internal static unsafe class Quantizer
         }
     }
 
-    // Weights that were not made by quantizing are somebody's own: of this very checkpoint, too, under whatever name.
+    // Weights that were not made by quantizing are somebody's own: of this very checkpoint, too, under whatever name. So is another model's config.json, whatever its weights are kept in.
     private static void CheckTarget(string target)
     {
         if (File.Exists(target))
@@ -148,6 +148,24 @@ internal static unsafe class Quantizer
             {
                 throw new PrefixTorchException($"{target} holds {Path.GetFileName(file)}, which was not made by quantizing, or is damaged; give another folder, or delete it.");
             }
+        }
+
+        string config = Path.Combine(target, LlamaConfig.FileName);
+        if (File.Exists(config) && !IsOurConfig(config))
+        {
+            throw new PrefixTorchException($"{target} holds another model: its {LlamaConfig.FileName} was not made by quantizing, or is damaged; give another folder, or delete it.");
+        }
+    }
+
+    private static bool IsOurConfig(string path)
+    {
+        try
+        {
+            return JsonNode.Parse(File.ReadAllText(path)) is JsonObject config && config["quantization_config"] is JsonObject made && (string?)made["quant_method"] == QuantizationConfig.OurMethod;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            return false;
         }
     }
 

@@ -155,14 +155,17 @@ public class QuantizationTests
     public async Task AFolderWithSomebodysWeightsIsLeftAsItIs()
     {
         using var folder = new ModelCopy();
-        string link = folder.Path + "-link", other = Path.Combine(folder.Path, "other"), wrong = Path.Combine(other, "model.safetensors");
+        string link = folder.Path + "-link", other = Path.Combine(folder.Path, "other"), wrong = Path.Combine(other, "model.safetensors"), pickled = Path.Combine(folder.Path, "pickled");
         Directory.CreateSymbolicLink(link, folder.Path);
         Directory.CreateDirectory(other);
+        Directory.CreateDirectory(pickled);
+        File.Copy(Path.Combine(folder.Path, "config.json"), Path.Combine(pickled, "config.json"));
+        await File.WriteAllTextAsync(Path.Combine(pickled, "pytorch_model.bin"), "weights", Cancellation);
         await File.WriteAllTextAsync(wrong, "no weights", Cancellation);
         string[] before = Digests();
         try
         {
-            foreach (string target in new[] { folder.Path, link, Path.Combine(folder.Path, "x", ".."), other })
+            foreach (string target in new[] { folder.Path, link, Path.Combine(folder.Path, "x", ".."), other, pickled })
             {
                 var error = await Assert.ThrowsAsync<PrefixTorchException>(() => Llama.QuantizeAsync(folder.Path, target, Quantization.Int4, cancellationToken: Cancellation));
                 Assert.Contains("was not made by quantizing", error.Message, StringComparison.Ordinal);
