@@ -58,7 +58,16 @@ public sealed partial class Llama
                     // Cancelled alone, what was read is kept, and its samples end before they begin.
                     using var own = CancellationTokenSource.CreateLinkedTokenSource(cancel.Token, branch.CancellationToken);
                     PrefillOptions reading = new() { Boundary = resolved[i].Boundary, ParseSpecial = resolved[i].ParseSpecial, KeepOnCancel = resolved[i].KeepOnCancel || branch.CancellationToken.CanBeCanceled };
-                    read[i] = await RunToReadAsync(held, Prompt.Of(branch.Suffix), reading, null, own.Token, cancellationToken).ConfigureAwait(false);
+                    try
+                    {
+                        read[i] = await RunToReadAsync(held, Prompt.Of(branch.Suffix), reading, null, own.Token, cancellationToken).ConfigureAwait(false);
+                    }
+                    catch
+                    {
+                        // What the others would read is of no use then.
+                        await cancel.CancelAsync().ConfigureAwait(false);
+                        throw;
+                    }
                 }
             })).ConfigureAwait(false);
 
