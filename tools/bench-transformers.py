@@ -8,10 +8,14 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import time
 
-import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+try:
+    import torch
+    from transformers import AutoModelForCausalLM, DynamicCache
+except ImportError:
+    torch = None  # --help needs neither
 
 TOKENS = 48         # decoded at each context
 SUFFIX = 16         # behind a held prefix
@@ -99,6 +103,8 @@ def main():
     parser.add_argument("--prefix", type=int, default=2048)
     parser.add_argument("--reps", type=int, default=3)
     args = parser.parse_args()
+    if torch is None:
+        sys.exit("bench-transformers.py: transformers 5 and torch are not installed: pip install transformers torch")
     with torch.no_grad():
         bench = Bench(args.model, args.device, args.dtype)
         for count in numbers(args.pp):

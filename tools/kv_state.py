@@ -1,7 +1,8 @@
 """PrefixTorch's state files with nothing but Python: safetensors with metadata, and XXH3 of every tensor.
 
-A state file holds input_ids [1, S], key.i and value.i [1, KV, S, D] as past_key_values has them, token_origins [S],
-pass_starts [S] and, where known, logits [V]. Its metadata says what must match; see src/PrefixTorch/Caching/KvStatePart.cs.
+A state file holds input_ids [1, S], key.i and value.i [1, KV, S, D] as past_key_values has them, of 8 bits with
+key_scale.i and value_scale.i [1, KV, S], token_origins [S], pass_starts [S] and, where known, logits [V] and text.
+Its metadata says what must match; see src/PrefixTorch/Caching/KvStatePart.cs.
 """
 import json
 import os

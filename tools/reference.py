@@ -16,8 +16,11 @@ import sys
 import tempfile
 import time
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+try:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+except ImportError:
+    torch = None  # --help needs neither
 
 STORY = "Prince Andrew rode up to the battery and looked at the French camp across the river."
 STORY_SUFFIXES = [
@@ -95,7 +98,6 @@ def stop_tokens(model, ignore):
     return set() if ids is None else {ids} if isinstance(ids, int) else set(ids)
 
 
-@torch.inference_mode()
 def run(arguments):
     start = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
@@ -171,7 +173,10 @@ def show(result):
 
 def main():
     arguments = parse_arguments()
-    result = run(arguments)
+    if torch is None:
+        sys.exit("reference.py: transformers 5 and torch are not installed: pip install transformers torch")
+    with torch.inference_mode():
+        result = run(arguments)
     if arguments.json:
         print(json.dumps(result, ensure_ascii=False))
     else:

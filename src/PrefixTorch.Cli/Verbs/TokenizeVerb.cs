@@ -16,7 +16,7 @@ internal sealed class TokenizeVerb : Verb
     private readonly Option<bool> _lines = new("--lines") { Description = "One JSON string a line in, one JSON document a line out." };
 
     public TokenizeVerb(Streams streams)
-        : base(streams, "tokenize", "Text to token ids.", "\"Prince Andrew rode up to the battery.\"", "--json --special \"<|begin_of_text|>Hello\"", "--lines < strings.jsonl")
+        : base(streams, "tokenize", "Text to token ids.", "\"Prince Andrew rode up to the battery.\"", "--json --special --no-bos \"<|begin_of_text|>Hello\"", "--lines < strings.jsonl")
     {
         Add(_argument);
         Add(_option);
