@@ -11,8 +11,8 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
 {
     private const int Line = Streams.Line;
 
-    // So few rows are worth a tile of eight, although it computes all eight; fewer go four together, and fewest one after the other.
-    private const int FewestByEight = 7;
+    // Rows that are computed together, and how few are worth it although all are computed.
+    private const int Together = 4;
     private const int FewestTogether = 3;
 
     // Blocks whose codes stay in the first cache level while a panel's parts, each as wide as a register, are computed.
@@ -21,7 +21,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
     private const int Turn = 4;
 
-    public static int MostRows => 8;
+    public static int MostRows => GroupRows.MostWidth;
 
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
@@ -36,18 +36,14 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             some.Ahead = some.Weights + PanelShape.BytesAhead;
             for (int row = 0, together; row < rows; row += together)
             {
-                together = Math.Min(rows - row, rows >= FewestByEight ? MostRows : rows - row >= FewestTogether ? 4 : 1);
-                switch (together)
+                together = rows - row >= FewestTogether ? Math.Min(Together, rows - row) : 1;
+                if (together > 1)
                 {
-                    case >= FewestByEight:
-                        Add<Eight>(together, row, &some);
-                        break;
-                    case > 1:
-                        Add<Four>(together, row, &some);
-                        break;
-                    default:
-                        AddOne(row, &some);
-                        break;
+                    AddTogether(together, row, &some);
+                }
+                else
+                {
+                    AddOne(row, &some);
                 }
             }
 
@@ -84,34 +80,34 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     }
 
     [SkipLocalsInit]
-    private static void Add<TRows>(int rows, int first, TileArguments* arguments)
-        where TRows : struct, IRows
+    private static void AddTogether(int rows, int first, TileArguments* arguments)
     {
-        float* sums = stackalloc float[MostRows * TVectors.Width];
-        for (int lane = 0; lane < CodeFormat.Panel; lane += TVectors.Width)
+        int pair = Math.Min(2, Registers) * TVectors.Width;
+        float* sums = stackalloc float[Together * 2 * TVectors.Width];
+        for (int lane = 0; lane < CodeFormat.Panel; lane += pair)
         {
-            for (int row = 0; row < TRows.Count; row++)
+            for (int i = 0; i < Together * pair; i += TVectors.Width)
             {
-                bool adds = row < rows && arguments->Adds != 0;
-                TVectors.Store(adds ? TVectors.Load((float*)((byte*)arguments->Y + ((first + row) * arguments->YPitch)) + lane) : TVectors.Broadcast(0), sums + (row * TVectors.Width));
+                bool adds = i / pair < rows && arguments->Adds != 0;
+                TVectors.Store(adds ? TVectors.Load((float*)((byte*)arguments->Y + ((first + (i / pair)) * arguments->YPitch)) + lane + (i % pair)) : TVectors.Broadcast(0), sums + i);
             }
 
-            AddLanes<TRows>(arguments, first, lane, sums);
-            for (int row = 0; row < rows; row++)
+            AddLanes(arguments, first, lane, sums, sums);
+            for (int i = 0; i < rows * pair; i += TVectors.Width)
             {
-                TVectors.Store(TVectors.Load(sums + (row * TVectors.Width)), (float*)((byte*)arguments->Y + ((first + row) * arguments->YPitch)) + lane);
+                TVectors.Store(TVectors.Load(sums + i), (float*)((byte*)arguments->Y + ((first + (i / pair)) * arguments->YPitch)) + lane + (i % pair));
             }
         }
     }
 
-    // Some rows' products with a register's outputs. Where rows are fewer, what stands there comes to nothing.
+    // Four rows' products with two registers' outputs, so that each four bytes of a row's are spread out once for both. Where rows are fewer, what stands there comes to nothing. Sums are read
+    // and written by two names of one place: by one name its address would be computed first.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddLanes<TRows>(TileArguments* arguments, int first, int lane, float* sums)
-        where TRows : struct, IRows
+    private static void AddLanes(TileArguments* arguments, int first, int lane, float* sums, float* to)
     {
         byte* w = arguments->Weights, x = arguments->X + (first * CodeFormat.Group), scales = arguments->XScales + (first * sizeof(float));
         long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
-        int at = lane * sizeof(float);
+        int at = CodeFormat.Int4Header + (lane * sizeof(float));
         TVector begin = TProducts.BeginInt4;
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
@@ -120,52 +116,52 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
                 Streams.PrefetchPanelBlock(w + PanelShape.BytesAhead);
             }
 
-            for (int group = 0; group < 2; group++, x += pitch, scales += pitch)
+            byte* codes = w + at, header = w + lane;
+            for (int group = 0; group < 2; group++, x += pitch, scales += pitch, codes += CodeFormat.GroupCodes, header += CodeFormat.GroupHeader)
             {
-                byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes) + at, v = x;
-                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, d4 = begin, d5 = begin, d6 = begin, d7 = begin;
-                for (int line = 0; line < CodeFormat.GroupCodes; line += Line, v += 2 * sizeof(int))
+                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, e0 = begin, e1 = begin, e2 = begin, e3 = begin;
+                AddLine(0, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddLine(1, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddLine(2, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddLine(3, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                LoadHeader(header, out TVector scale, out TVector zeros);
+                TVector nextScale = scale, nextZeros = zeros;
+                if (Registers > 1)
                 {
-                    TProducts.UnpackInt4(TVectors.Load((float*)(codes + line)), out TVector low, out TVector high);
-                    d0 = Dot(d0, low, v, 0, 0);
-                    d1 = Dot(d1, low, v, 1, 0);
-                    d2 = Dot(d2, low, v, 2, 0);
-                    d3 = Dot(d3, low, v, 3, 0);
-                    if (TRows.Count > 4)
-                    {
-                        d4 = Dot(d4, low, v, 4, 0);
-                        d5 = Dot(d5, low, v, 5, 0);
-                        d6 = Dot(d6, low, v, 6, 0);
-                        d7 = Dot(d7, low, v, 7, 0);
-                    }
-
-                    d0 = Dot(d0, high, v, 0, 1);
-                    d1 = Dot(d1, high, v, 1, 1);
-                    d2 = Dot(d2, high, v, 2, 1);
-                    d3 = Dot(d3, high, v, 3, 1);
-                    if (TRows.Count > 4)
-                    {
-                        d4 = Dot(d4, high, v, 4, 1);
-                        d5 = Dot(d5, high, v, 5, 1);
-                        d6 = Dot(d6, high, v, 6, 1);
-                        d7 = Dot(d7, high, v, 7, 1);
-                    }
+                    LoadHeader(header + TVectors.Width, out nextScale, out nextZeros);
                 }
 
-                LoadHeader(w + (group * CodeFormat.GroupHeader) + lane, out TVector scale, out TVector zeros);
-                Weigh(sums, 0, d0, scale, zeros, scales, scaleBytes);
-                Weigh(sums, 1, d1, scale, zeros, scales, scaleBytes);
-                Weigh(sums, 2, d2, scale, zeros, scales, scaleBytes);
-                Weigh(sums, 3, d3, scale, zeros, scales, scaleBytes);
-                if (TRows.Count > 4)
-                {
-                    Weigh(sums, 4, d4, scale, zeros, scales, scaleBytes);
-                    Weigh(sums, 5, d5, scale, zeros, scales, scaleBytes);
-                    Weigh(sums, 6, d6, scale, zeros, scales, scaleBytes);
-                    Weigh(sums, 7, d7, scale, zeros, scales, scaleBytes);
-                }
+                Weigh(0, d0, e0, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
+                Weigh(1, d1, e1, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
+                Weigh(2, d2, e2, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
+                Weigh(3, d3, e3, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
             }
         }
+    }
+
+    // What a line of a group's codes gives with both of its words of values.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddLine(
+        int line, byte* codes, byte* v, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3, ref TVector e0, ref TVector e1, ref TVector e2, ref TVector e3)
+    {
+        codes += line * Line;
+        v += line * 2 * sizeof(int);
+        TProducts.UnpackInt4(TVectors.Load((float*)codes), out TVector low, out TVector high);
+        TVector nextLow = low, nextHigh = high;
+        if (Registers > 1)
+        {
+            TProducts.UnpackInt4(TVectors.Load((float*)codes + TVectors.Width), out nextLow, out nextHigh);
+        }
+
+        Dot(low, nextLow, v, 0, ref d0, ref e0);
+        Dot(low, nextLow, v, 1, ref d1, ref e1);
+        Dot(low, nextLow, v, 2, ref d2, ref e2);
+        Dot(low, nextLow, v, 3, ref d3, ref e3);
+        v += sizeof(int);
+        Dot(high, nextHigh, v, 0, ref d0, ref e0);
+        Dot(high, nextHigh, v, 1, ref d1, ref e1);
+        Dot(high, nextHigh, v, 2, ref d2, ref e2);
+        Dot(high, nextHigh, v, 3, ref d3, ref e3);
     }
 
     // One row's products with all outputs, each register of which meets the same four bytes at once.
@@ -274,29 +270,26 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
 
     // Four bytes of a row's meet those of every output.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, TVector codes, byte* v, int row, int word) =>
-        TProducts.DotInt4(dot, codes, TVectors.Broadcast(*(float*)(v + ((row * CodeFormat.Group) + (word * sizeof(int))))));
+    private static void Dot(TVector codes, TVector next, byte* v, int row, ref TVector dot, ref TVector nextDot)
+    {
+        TVector values = TVectors.Broadcast(*(float*)(v + (row * CodeFormat.Group)));
+        dot = TProducts.DotInt4(dot, codes, values);
+        if (Registers > 1)
+        {
+            nextDot = TProducts.DotInt4(nextDot, next, values);
+        }
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Weigh(float* sums, int row, TVector dot, TVector scale, TVector zeros, byte* scales, long scaleBytes)
+    private static void Weigh(int row, TVector dot, TVector nextDot, TVector scale, TVector zeros, TVector nextScale, TVector nextZeros, byte* scales, long scaleBytes, float* from, float* to)
     {
-        float* sum = sums + (row * TVectors.Width);
-        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales + (row * sizeof(float)), scaleBytes), scale, TVectors.Load(sum)), sum);
-    }
-
-    /// <summary>Rows that are computed together, each in a register of its own.</summary>
-    private interface IRows
-    {
-        static abstract int Count { get; }
-    }
-
-    private readonly struct Eight : IRows
-    {
-        public static int Count => 8;
-    }
-
-    private readonly struct Four : IRows
-    {
-        public static int Count => 4;
+        int at = row * Math.Min(2, Registers) * TVectors.Width;
+        scales += row * sizeof(float);
+        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
+        if (Registers > 1)
+        {
+            at += TVectors.Width;
+            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(nextDot, nextZeros, scales, scaleBytes), nextScale, TVectors.Load(from + at)), to + at);
+        }
     }
 }
