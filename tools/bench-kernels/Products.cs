@@ -105,9 +105,9 @@ public unsafe class Products : KernelBenchmark
             job.X = _arena.Take((long)Rows * Columns * sizeof(ushort));
             Kernels.Convert(DType.Float32, (byte*)_x, DType.BFloat16, job.X, (long)Rows * Columns);
         }
-        else if (Rows > Kernels.StreamedRows)
+        else if (Rows > Kernels.StreamedRows(_matrix!.DType))
         {
-            job.Workspaces = Workspaces.Take(_arena, _pool!.Threads, ProductShape.Of(Rows).WorkspaceBytes);
+            job.Workspaces = Workspaces.Take(_arena, _pool!.Threads, ProductShape.WorkspaceBytes(Rows));
         }
 
         _pool!.Run((Outputs + Job.OutputsPerBlock - 1) / Job.OutputsPerBlock, ref job);

@@ -9,7 +9,7 @@ namespace PrefixTorch.Kernels;
 /// and where there are thirty-two, larger tiles were slower. Over a block of columns four rows of <c>x</c> stay in the first level of the cache, and
 /// the widened weights of a group of outputs in the second, from where three rows stream past.
 /// </remarks>
-internal readonly record struct ProductShape
+internal static class ProductShape
 {
     /// <summary>Rows of <c>x</c> in a tile.</summary>
     public const int Rows = 4;
@@ -17,25 +17,17 @@ internal readonly record struct ProductShape
     /// <summary>Outputs of a tile.</summary>
     public const int Outputs = 3;
 
-    /// <summary>Up to so many rows, x lies in the second level as a whole, and memory must be kept busy while the few tiles of a group are computed.</summary>
-    public const int FewRows = 32;
-
-    private ProductShape(int rows, int group, int columns) => (Tiles, Group, Columns) = ((rows + Rows - 1) / Rows, group, columns);
-
-    /// <summary>Tiles over the rows.</summary>
-    public int Tiles { get; }
-
     /// <summary>Outputs that are widened together.</summary>
-    public int Group { get; }
+    public const int Group = 48;
 
     /// <summary>Columns of a block.</summary>
-    public int Columns { get; }
+    public const int Columns = 1024;
+
+    /// <summary>Tiles over so many rows.</summary>
+    public static int Tiles(int rows) => (rows + Rows - 1) / Rows;
 
     /// <summary>Memory that one thread needs meanwhile.</summary>
-    public long WorkspaceBytes => sizeof(float) * (((long)Group * Columns) + ((long)Group / Outputs * Tiles * Rows * Outputs * Vector512<float>.Count));
-
-    /// <summary>The shape for a number of rows.</summary>
-    public static ProductShape Of(int rows) => rows <= FewRows ? new(rows, 6, 512) : new(rows, 48, 1024);
+    public static long WorkspaceBytes(int rows) => sizeof(float) * ((Group * Columns) + ((long)Group / Outputs * Tiles(rows) * Rows * Outputs * Vector512<float>.Count));
 }
 
 /// <summary>
@@ -60,24 +52,24 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
     {
-        ProductShape shape = ProductShape.Of(rows);
-        float* panels = (float*)workspace, sums = panels + shape.Group * shape.Columns;
+        float* panels = (float*)workspace, sums = panels + (ProductShape.Group * ProductShape.Columns);
+        int tiles = ProductShape.Tiles(rows);
         long pitch = (long)columns * TElement.Size;
         Tile tile = default;
         tile.XStride = xStride;
         tile.YStride = yStride;
-        for (int group = first; group < end; group += shape.Group)
+        for (int group = first; group < end; group += ProductShape.Group)
         {
-            int groupEnd = Math.Min(end, group + shape.Group);
-            for (int k = 0; k < columns; k += shape.Columns)
+            int groupEnd = Math.Min(end, group + ProductShape.Group);
+            for (int k = 0; k < columns; k += ProductShape.Columns)
             {
-                tile.Count = Math.Min(shape.Columns, columns - k);
+                tile.Count = Math.Min(ProductShape.Columns, columns - k);
                 tile.IsFirst = k == 0;
                 tile.IsLast = k + tile.Count == columns;
 
                 // Every tile asks for its share of the weights that stand in its place next, so that memory works while the tiles are computed.
-                (int ahead, int nextK) = tile.IsLast ? (shape.Group, 0) : (0, k + shape.Columns);
-                long bytes = (long)Math.Min(shape.Columns, columns - nextK) * TElement.Size, share = (bytes / Line + shape.Tiles - 1) / shape.Tiles * Line, asked = 0;
+                (int ahead, int nextK) = tile.IsLast ? (ProductShape.Group, 0) : (0, k + ProductShape.Columns);
+                long bytes = (long)Math.Min(ProductShape.Columns, columns - nextK) * TElement.Size, share = (bytes / Line + tiles - 1) / tiles * Line, asked = 0;
                 for (int row = 0; row < rows; row += ProductShape.Rows, asked += share)
                 {
                     tile.Rows = Math.Min(ProductShape.Rows, rows - row);
@@ -105,8 +97,8 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement>
                             Multiply<LaterRows>(tile, null, null, null);
                         }
 
-                        tile.Panel += ProductShape.Outputs * shape.Columns;
-                        tile.Sums += (long)shape.Tiles * ProductShape.Rows * ProductShape.Outputs * TVectors.Width;
+                        tile.Panel += ProductShape.Outputs * ProductShape.Columns;
+                        tile.Sums += (long)tiles * ProductShape.Rows * ProductShape.Outputs * TVectors.Width;
                     }
                 }
             }

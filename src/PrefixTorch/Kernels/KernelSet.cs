@@ -15,7 +15,7 @@ internal abstract unsafe class KernelSet
     public abstract Isa Isa { get; }
 
     /// <inheritdoc cref="LinearKernel{TVectors, TVector, TElement}.MostRows"/>
-    public abstract int StreamedRows { get; }
+    public abstract int StreamedRows(DType type);
 
     /// <summary>Whether weights of this kind are multiplied by tiles.</summary>
     public bool HasTiles(TileSource source) => Isa >= Isa.Avx512 && TileCode.Supports(source);
@@ -117,7 +117,13 @@ internal sealed unsafe class KernelSet<TProducts, TVectors, TVector>(Isa isa) : 
 
     public override CodedOrder VectorOrder => TProducts.Order;
 
-    public override int StreamedRows => LinearKernel<TVectors, TVector, Float32Element>.MostRows;
+    public override int StreamedRows(DType type) => type switch
+    {
+        DType.Float32 => LinearKernel<TVectors, TVector, Float32Element>.MostRows,
+        DType.BFloat16 => LinearKernel<TVectors, TVector, BFloat16Element>.MostRows,
+        DType.Float16 => LinearKernel<TVectors, TVector, Float16Element>.MostRows,
+        _ => throw NoKernel(type),
+    };
 
     public override void Linear(DType type, byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {

@@ -1,6 +1,17 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
+
+/// <summary>How a product of few rows is cut: the same for every instruction set.</summary>
+internal static class LinearShape
+{
+    /// <summary>Outputs whose weights stay near while all rows meet them: whole tiles, of three and of four.</summary>
+    public const int Group = 12;
+
+    /// <summary>Fewer outputs than a tile has are computed one by one.</summary>
+    public const int FewestTogether = 4;
+}
 
 /// <summary>
 /// <c>y = x Wᵀ + b</c> for few rows of <c>x</c>: what decoding spends its time in, bound by the memory that <c>W</c> streams from.
@@ -8,7 +19,7 @@ namespace PrefixTorch.Kernels;
 /// <remarks>
 /// Shapes: x <c>[R, K]</c> fp32, W <c>[N, K]</c> as stored, y <c>[R, N]</c> fp32, all row-major. Every element of <c>y</c> is one chain of
 /// multiply-adds in the order of <c>k</c>, whatever rows stand beside it: a row gives the same bits alone and in a batch. Weights are widened again for
-/// every four rows, which costs little while memory is slower; beyond <see cref="MostRows"/> they are widened once, by
+/// every four rows, which costs little while memory or the products themselves are slower; beyond <see cref="MostRows"/> they are widened once, by
 /// <see cref="BlockedProduct{TVectors, TVector, TElement}"/>.
 /// </remarks>
 internal static unsafe class LinearKernel<TVectors, TVector, TElement>
@@ -16,63 +27,76 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    /// <summary>
-    /// Up to so many rows this is the faster kernel: with the thirty-two registers of AVX-512 for a whole step of few rows; elsewhere four by four
-    /// sums spill, and weights meet one row at a time.
-    /// </summary>
-    public static int MostRows => TVectors.Width == Vectors512.Width ? 16 : 3;
+    /// <summary>Up to so many rows this is the faster kernel: few, where it takes many steps to widen a weight and sixteen registers are too few to share it among more rows.</summary>
+    public static int MostRows => TVectors.Width == Vectors512.Width || TElement.IsQuicklyWidened ? 16 : 4;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
-        long pitch = (long)columns * TElement.Size;
-        int n = first;
-        for (; n + 4 <= end; n += 4)
+        if (end - first < LinearShape.FewestTogether)
         {
-            byte* w = weight + n * pitch;
-            float* b = bias is null ? null : bias + n;
-            int r = 0;
-            for (; r + 4 <= rows; r += 4)
+            for (int n = first; n < end; n++)
             {
-                FourByFour(w, pitch, b, columns, x + (long)r * xStride, xStride, y + (long)r * yStride + n, yStride);
+                for (int r = 0; r < rows; r++)
+                {
+                    One(TileAt(n, r, 1));
+                }
             }
 
-            for (; r < rows; r++)
+            return;
+        }
+
+        for (int group = first; group < end; group += LinearShape.Group)
+        {
+            int groupEnd = Math.Min(end, group + LinearShape.Group), r = 0;
+            for (; rows - r >= 3; r += 4)
             {
-                OneByFour(w, pitch, b, columns, x + (long)r * xStride, y + (long)r * yStride + n);
+                for (int n = group; n < groupEnd; n += 3)
+                {
+                    FourByThree(TileAt(Math.Min(n, end - 3), r, Math.Min(4, rows - r)));
+                }
+            }
+
+            // A tile that would go beyond the end overlaps the one before, whose outputs then get the same bits again.
+            for (int n = group; n < groupEnd && r < rows; n += 4)
+            {
+                if (rows - r == 2)
+                {
+                    TwoByFour(TileAt(Math.Min(n, end - 4), r, 2));
+                }
+                else
+                {
+                    OneByFour(TileAt(Math.Min(n, end - 4), r, 1));
+                }
             }
         }
 
-        for (; n < end; n++)
-        {
-            for (int r = 0; r < rows; r++)
-            {
-                float sum = Dot(weight + n * pitch, columns, x + (long)r * xStride);
-                y[(long)r * yStride + n] = bias is null ? sum : sum + bias[n];
-            }
-        }
+        Tile TileAt(int output, int row, int count) => new(weight, bias, columns, output, x + ((long)row * xStride), xStride, count, y + ((long)row * yStride) + output, yStride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static float Dot(byte* w, int columns, float* x)
+    private static void One(in Tile tile)
     {
+        byte* w = tile.Weights;
+        float* x = tile.X;
         TVector sum = TVectors.Broadcast(0);
         int k = 0;
-        for (; k + TVectors.Width <= columns; k += TVectors.Width)
+        for (; k + TVectors.Width <= tile.Columns; k += TVectors.Width)
         {
-            sum = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w + (long)k * TElement.Size), TVectors.Load(x + k), sum);
+            sum = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w + ((long)k * TElement.Size)), TVectors.Load(x + k), sum);
         }
 
-        return Tail(TVectors.Sum(sum), w, x, k, columns);
+        Finish(tile, 0, 1, k, TVectors.Sums(sum, sum, sum, sum));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneByFour(byte* w, long pitch, float* bias, int columns, float* x, float* y)
+    private static void OneByFour(in Tile tile)
     {
-        byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
+        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
+        byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
+        float* x = tile.X;
         TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
-        long ahead = Streams.Ahead(pitch);
-        int k = 0;
+        int k = 0, columns = tile.Columns;
         for (; k + TVectors.Width <= columns; k += TVectors.Width)
         {
             long at = (long)k * TElement.Size;
@@ -84,79 +108,110 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             s3 = TVectors.MultiplyAdd(TElement.Load<TVectors, TVector>(w3 + at), v, s3);
         }
 
-        Finish(s0, s1, s2, s3, w, pitch, bias, x, k, columns, y);
+        Finish(tile, 0, 4, k, TVectors.Sums(s0, s1, s2, s3));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FourByFour(byte* w, long pitch, float* bias, int columns, float* x, int xStride, float* y, int yStride)
+    private static void TwoByFour(in Tile tile)
     {
-        byte* w0 = w, w1 = w + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
-        float* x0 = x, x1 = x + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
-        TVector zero = TVectors.Broadcast(0);
-        TVector s00 = zero, s01 = zero, s02 = zero, s03 = zero;
-        TVector s10 = zero, s11 = zero, s12 = zero, s13 = zero;
-        TVector s20 = zero, s21 = zero, s22 = zero, s23 = zero;
-        TVector s30 = zero, s31 = zero, s32 = zero, s33 = zero;
-        long ahead = Streams.Ahead(pitch);
-        int k = 0;
+        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
+        byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
+        float* x0 = tile.X, x1 = x0 + tile.XStride;
+        TVector zero = TVectors.Broadcast(0), s00 = zero, s01 = zero, s02 = zero, s03 = zero, s10 = zero, s11 = zero, s12 = zero, s13 = zero;
+        int k = 0, columns = tile.Columns;
         for (; k + TVectors.Width <= columns; k += TVectors.Width)
         {
             long at = (long)k * TElement.Size;
             Streams.Prefetch(w0, w1, w2, w3, at, ahead);
-            TVector a0 = TElement.Load<TVectors, TVector>(w0 + at), a1 = TElement.Load<TVectors, TVector>(w1 + at);
-            TVector a2 = TElement.Load<TVectors, TVector>(w2 + at), a3 = TElement.Load<TVectors, TVector>(w3 + at);
+            TVector v0 = TVectors.Load(x0 + k), v1 = TVectors.Load(x1 + k);
+            TVector a = TElement.Load<TVectors, TVector>(w0 + at);
+            s00 = TVectors.MultiplyAdd(a, v0, s00);
+            s10 = TVectors.MultiplyAdd(a, v1, s10);
+            a = TElement.Load<TVectors, TVector>(w1 + at);
+            s01 = TVectors.MultiplyAdd(a, v0, s01);
+            s11 = TVectors.MultiplyAdd(a, v1, s11);
+            a = TElement.Load<TVectors, TVector>(w2 + at);
+            s02 = TVectors.MultiplyAdd(a, v0, s02);
+            s12 = TVectors.MultiplyAdd(a, v1, s12);
+            a = TElement.Load<TVectors, TVector>(w3 + at);
+            s03 = TVectors.MultiplyAdd(a, v0, s03);
+            s13 = TVectors.MultiplyAdd(a, v1, s13);
+        }
+
+        // Before anything is called, or the loop would keep them in memory.
+        Vector128<float> y0 = TVectors.Sums(s00, s01, s02, s03), y1 = TVectors.Sums(s10, s11, s12, s13);
+        Finish(tile, 0, 4, k, y0);
+        Finish(tile, 1, 4, k, y1);
+    }
+
+    // Twelve sums, three registers of weights and one of x: the sixteen registers of AVX2. Of three rows the last one is there twice.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void FourByThree(in Tile tile)
+    {
+        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
+        byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch;
+        int last = tile.Rows - 1;
+        float* x0 = tile.X, x1 = x0 + tile.XStride, x2 = x1 + tile.XStride, x3 = x0 + (last * tile.XStride);
+        TVector zero = TVectors.Broadcast(0), s00 = zero, s01 = zero, s02 = zero, s10 = zero, s11 = zero, s12 = zero, s20 = zero, s21 = zero, s22 = zero, s30 = zero, s31 = zero, s32 = zero;
+        int k = 0, columns = tile.Columns;
+        for (; k + TVectors.Width <= columns; k += TVectors.Width)
+        {
+            long at = (long)k * TElement.Size;
+            Streams.Prefetch(w0, w1, w2, at, ahead);
+            TVector a0 = TElement.Load<TVectors, TVector>(w0 + at), a1 = TElement.Load<TVectors, TVector>(w1 + at), a2 = TElement.Load<TVectors, TVector>(w2 + at);
             TVector v = TVectors.Load(x0 + k);
             s00 = TVectors.MultiplyAdd(a0, v, s00);
             s01 = TVectors.MultiplyAdd(a1, v, s01);
             s02 = TVectors.MultiplyAdd(a2, v, s02);
-            s03 = TVectors.MultiplyAdd(a3, v, s03);
             v = TVectors.Load(x1 + k);
             s10 = TVectors.MultiplyAdd(a0, v, s10);
             s11 = TVectors.MultiplyAdd(a1, v, s11);
             s12 = TVectors.MultiplyAdd(a2, v, s12);
-            s13 = TVectors.MultiplyAdd(a3, v, s13);
             v = TVectors.Load(x2 + k);
             s20 = TVectors.MultiplyAdd(a0, v, s20);
             s21 = TVectors.MultiplyAdd(a1, v, s21);
             s22 = TVectors.MultiplyAdd(a2, v, s22);
-            s23 = TVectors.MultiplyAdd(a3, v, s23);
             v = TVectors.Load(x3 + k);
             s30 = TVectors.MultiplyAdd(a0, v, s30);
             s31 = TVectors.MultiplyAdd(a1, v, s31);
             s32 = TVectors.MultiplyAdd(a2, v, s32);
-            s33 = TVectors.MultiplyAdd(a3, v, s33);
         }
 
-        Finish(s00, s01, s02, s03, w, pitch, bias, x0, k, columns, y);
-        Finish(s10, s11, s12, s13, w, pitch, bias, x1, k, columns, y + yStride);
-        Finish(s20, s21, s22, s23, w, pitch, bias, x2, k, columns, y + 2L * yStride);
-        Finish(s30, s31, s32, s33, w, pitch, bias, x3, k, columns, y + 3L * yStride);
+        Vector128<float> y0 = TVectors.Sums(s00, s01, s02, s02), y1 = TVectors.Sums(s10, s11, s12, s12), y2 = TVectors.Sums(s20, s21, s22, s22), y3 = TVectors.Sums(s30, s31, s32, s32);
+        Finish(tile, 0, 3, k, y0);
+        Finish(tile, 1, 3, k, y1);
+        Finish(tile, 2, 3, k, y2);
+        Finish(tile, last, 3, k, y3);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Finish(TVector s0, TVector s1, TVector s2, TVector s3, byte* w, long pitch, float* bias, float* x, int k, int columns, float* y)
+    // A row's outputs: what is left of K from column k on, less than a register, and the bias.
+    private static void Finish(in Tile tile, int row, int outputs, int k, Vector128<float> sums)
     {
-        y[0] = Tail(TVectors.Sum(s0), w, x, k, columns);
-        y[1] = Tail(TVectors.Sum(s1), w + pitch, x, k, columns);
-        y[2] = Tail(TVectors.Sum(s2), w + 2 * pitch, x, k, columns);
-        y[3] = Tail(TVectors.Sum(s3), w + 3 * pitch, x, k, columns);
-        if (bias is not null)
+        float* x = tile.X + (row * tile.XStride), y = tile.Y + (row * tile.YStride);
+        for (int n = 0; n < outputs; n++)
         {
-            y[0] += bias[0];
-            y[1] += bias[1];
-            y[2] += bias[2];
-            y[3] += bias[3];
+            float sum = sums[n];
+            byte* w = tile.Weights + (n * tile.Pitch);
+            for (int i = k; i < tile.Columns; i++)
+            {
+                sum += TElement.Load(w + ((long)i * TElement.Size)) * x[i];
+            }
+
+            y[n] = tile.Bias is null ? sum : sum + tile.Bias[n];
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float Tail(float sum, byte* w, float* x, int k, int columns)
+    /// <summary>Some rows and outputs: where the first of either stands.</summary>
+    private readonly struct Tile(byte* weight, float* bias, int columns, int output, float* x, int xStride, int rows, float* y, int yStride)
     {
-        for (; k < columns; k++)
-        {
-            sum += TElement.Load(w + (long)k * TElement.Size) * x[k];
-        }
-
-        return sum;
+        public readonly int Rows = rows;
+        public readonly int Columns = columns;
+        public readonly long Pitch = (long)columns * TElement.Size;
+        public readonly byte* Weights = weight + ((long)output * columns * TElement.Size);
+        public readonly float* Bias = bias is null ? null : bias + output;
+        public readonly float* X = x;
+        public readonly long XStride = xStride;
+        public readonly float* Y = y;
+        public readonly long YStride = yStride;
     }
 }

@@ -51,7 +51,20 @@ internal static unsafe class Streams
         }
     }
 
-    /// <summary>At the first byte of each cache line, asks for the lines <paramref name="ahead"/> in all four rows.</summary>
+    /// <summary>At the first byte of each cache line, asks for the lines <paramref name="ahead"/> in three rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Prefetch(byte* w0, byte* w1, byte* w2, long at, long ahead)
+    {
+        if (Sse.IsSupported && (at & (Line - 1)) == 0)
+        {
+            at += ahead;
+            Sse.Prefetch1(w0 + at);
+            Sse.Prefetch1(w1 + at);
+            Sse.Prefetch1(w2 + at);
+        }
+    }
+
+    /// <summary>The same in four rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* w0, byte* w1, byte* w2, byte* w3, long at, long ahead)
     {

@@ -58,7 +58,11 @@ public unsafe class BlockedProductTests
 
                 // What decoding computes, one row after the other.
                 using var decoded = new Numbers(Most * Outputs, DType.Float32, seed: 4);
-                kernels.Linear(dtype, weight.Data, bias.Floats, columns, 0, Outputs, x.Floats, columns, Most, decoded.Floats, Outputs);
+                for (int row = 0; row < Most; row++)
+                {
+                    kernels.Linear(dtype, weight.Data, bias.Floats, columns, 0, Outputs, x.Floats + row * columns, columns, 1, decoded.Floats + row * Outputs, Outputs);
+                }
+
                 foreach (int rows in new[] { 1, 4, 16, 17, 40 })
                 {
                     Assert.Equal(new ReadOnlySpan<float>(decoded.Floats, rows * Outputs).ToArray(), Multiply(kernels, dtype, weight, bias, columns, Outputs, x, rows));
@@ -71,7 +75,7 @@ public unsafe class BlockedProductTests
     private static float[] Multiply(KernelSet kernels, DType dtype, Numbers weight, Numbers bias, int columns, int outputs, Numbers x, int rows)
     {
         var y = new float[rows * outputs];
-        NativeBlock workspace = NativeBlock.Allocate(ProductShape.Of(rows).WorkspaceBytes);
+        NativeBlock workspace = NativeBlock.Allocate(ProductShape.WorkspaceBytes(rows));
         int cut = outputs / 2;
         fixed (float* to = y)
         {

@@ -90,20 +90,36 @@ public unsafe class KernelTests
     public void ARowGivesTheSameBitsAloneAndInABatch(string isa)
     {
         KernelSet kernels = Kernels(isa);
-        const int Columns = 203, Outputs = 29, Rows = 23;
+        const int Columns = 75, Outputs = 31, MostRows = 9, From = 2;
         foreach (DType dtype in s_dtypes)
         {
             using var weight = new Numbers(Outputs * Columns, dtype, seed: 1);
-            using var x = new Numbers(Rows * Columns, DType.Float32, seed: 2);
-            using var together = new Numbers(Rows * Outputs, DType.Float32, seed: 3);
-            using var alone = new Numbers(Outputs, DType.Float32, seed: 4);
-            kernels.Linear(dtype, weight.Data, null, Columns, 0, Outputs, x.Floats, Columns, Rows, together.Floats, Outputs);
-            for (int r = 0; r < Rows; r++)
+            using var x = new Numbers(MostRows * Columns, DType.Float32, seed: 2);
+            using var bias = new Numbers(Outputs, DType.Float32, seed: 3);
+            using var alone = new Numbers(MostRows * Outputs, DType.Float32, seed: 4);
+            for (int r = 0; r < MostRows; r++)
             {
-                // Alone, and cut elsewhere.
-                kernels.Linear(dtype, weight.Data, null, Columns, 0, 8, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
-                kernels.Linear(dtype, weight.Data, null, Columns, 8, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats, Outputs);
-                Assert.True(new ReadOnlySpan<float>(alone.Floats, Outputs).SequenceEqual(new(together.Floats + r * Outputs, Outputs)), $"{dtype}, row {r}");
+                kernels.Linear(dtype, weight.Data, bias.Floats, Columns, 0, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats + r * Outputs, Outputs);
+            }
+
+            // Of every number of rows every number of outputs, and nothing beside them.
+            for (int rows = 1; rows <= MostRows; rows++)
+            {
+                for (int end = From + 1; end < Outputs; end++)
+                {
+                    float[] y = [.. Enumerable.Repeat(float.NaN, (rows + 1) * Outputs)], expected = [.. y];
+                    for (int r = 0; r < rows; r++)
+                    {
+                        new ReadOnlySpan<float>(alone.Floats + r * Outputs + From, end - From).CopyTo(expected.AsSpan(r * Outputs + From));
+                    }
+
+                    fixed (float* to = y)
+                    {
+                        kernels.Linear(dtype, weight.Data, bias.Floats, Columns, From, end, x.Floats, Columns, rows, to, Outputs);
+                    }
+
+                    Assert.True(expected.AsSpan().SequenceEqual(y), $"{dtype}, {rows} rows, outputs {From} to {end}");
+                }
             }
         }
     }

@@ -58,7 +58,7 @@ internal sealed unsafe partial class HostOperations
         // What a thread streams in some ten microseconds.
         private const int BytesPerBlock = 1 << 17;
 
-        private readonly int _outputsPerBlock = OutputsPerBlock(x.Rows, workspaces.Exist, linear.Parts[0].RowBytes);
+        private readonly int _outputsPerBlock = workspaces.Exist ? ProductShape.Group : (int)Math.Max(1, BytesPerBlock / linear.Parts[0].RowBytes / LinearShape.Group) * LinearShape.Group;
 
         public int Blocks => linear.BlocksOf(_outputsPerBlock);
 
@@ -76,13 +76,6 @@ internal sealed unsafe partial class HostOperations
             {
                 part.Multiply(kernels, bias, start, end, x.Floats, x.Columns, x.Rows, y.Floats + first, y.Columns);
             }
-        }
-
-        // So many outputs are computed together; of few rows, several times so many.
-        private static int OutputsPerBlock(int rows, bool blocked, long rowBytes)
-        {
-            int together = blocked ? ProductShape.Of(rows).Group : 4;
-            return blocked && rows > ProductShape.FewRows ? together : (int)Math.Max(together, BytesPerBlock / rowBytes / together * together);
         }
     }
 

@@ -16,7 +16,7 @@ internal sealed unsafe partial class HostOperations
 
     private void ProductOfFloats(HostRows x, Linear linear, HostRows y)
     {
-        Workspaces workspaces = x.Rows > _kernels.StreamedRows ? Workspaces.Take(_arena, _pool.Threads, ProductShape.Of(x.Rows).WorkspaceBytes) : default;
+        Workspaces workspaces = x.Rows > _kernels.StreamedRows(linear.Parts[0].DType) ? Workspaces.Take(_arena, _pool.Threads, ProductShape.WorkspaceBytes(x.Rows)) : default;
         var job = new FloatJob(_kernels, x, workspaces, linear, y);
         _pool.Run(job.Blocks, ref job);
     }
