@@ -46,60 +46,53 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement>
     private const int Line = Streams.Line;
 
     /// <summary>
-    /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row; <paramref name="workspace"/> is as large as
+    /// Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row, a group at most; <paramref name="workspace"/> is as large as
     /// <see cref="ProductShape.WorkspaceBytes"/> says, aligned, undefined.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(end, first + ProductShape.Group);
         float* panels = (float*)workspace, sums = panels + (ProductShape.Group * ProductShape.Columns);
         int tiles = ProductShape.Tiles(rows);
         long pitch = (long)columns * TElement.Size;
         Tile tile = default;
         tile.XStride = xStride;
         tile.YStride = yStride;
-        for (int group = first; group < end; group += ProductShape.Group)
+        for (int k = 0; k < columns; k += ProductShape.Columns)
         {
-            int groupEnd = Math.Min(end, group + ProductShape.Group);
-            for (int k = 0; k < columns; k += ProductShape.Columns)
+            tile.Count = Math.Min(ProductShape.Columns, columns - k);
+            tile.IsFirst = k == 0;
+            tile.IsLast = k + tile.Count == columns;
+
+            // Every tile asks for its share of the weights in the next columns, so that memory works while the tiles are computed.
+            int nextK = k + tile.Count;
+            long bytes = (long)Math.Min(ProductShape.Columns, columns - nextK) * TElement.Size, share = (bytes / Line + tiles - 1) / tiles * Line, asked = 0;
+            for (int row = 0; row < rows; row += ProductShape.Rows, asked += share)
             {
-                tile.Count = Math.Min(ProductShape.Columns, columns - k);
-                tile.IsFirst = k == 0;
-                tile.IsLast = k + tile.Count == columns;
-
-                // Every tile asks for its share of the weights that stand in its place next, so that memory works while the tiles are computed.
-                (int ahead, int nextK) = tile.IsLast ? (ProductShape.Group, 0) : (0, k + ProductShape.Columns);
-                long bytes = (long)Math.Min(ProductShape.Columns, columns - nextK) * TElement.Size, share = (bytes / Line + tiles - 1) / tiles * Line, asked = 0;
-                for (int row = 0; row < rows; row += ProductShape.Rows, asked += share)
+                tile.Rows = Math.Min(ProductShape.Rows, rows - row);
+                tile.X = x + (long)row * xStride + k;
+                tile.Panel = panels;
+                tile.Sums = sums + (long)row * ProductShape.Outputs * TVectors.Width;
+                for (int n = first; n < end; n += ProductShape.Outputs)
                 {
-                    tile.Rows = Math.Min(ProductShape.Rows, rows - row);
-                    tile.X = x + (long)row * xStride + k;
-                    tile.Panel = panels;
-                    tile.Sums = sums + (long)row * ProductShape.Outputs * TVectors.Width;
-                    for (int n = group; n < groupEnd; n += ProductShape.Outputs)
+                    tile.Outputs = Math.Min(ProductShape.Outputs, end - n);
+                    tile.Bias = bias is null ? null : bias + n;
+                    tile.Y = y + (long)row * yStride + n;
+                    byte* w = weight + (n * pitch), w1 = w + (Math.Min(1, tile.Outputs - 1) * pitch), w2 = w + ((tile.Outputs - 1) * pitch);
+                    long at = (long)k * TElement.Size, nextAt = (long)nextK * TElement.Size;
+                    Prefetch(w + nextAt, w1 + nextAt, w2 + nextAt, asked, Math.Min(bytes, asked + share));
+                    if (row == 0)
                     {
-                        tile.Outputs = Math.Min(ProductShape.Outputs, groupEnd - n);
-                        tile.Bias = bias is null ? null : bias + n;
-                        tile.Y = y + (long)row * yStride + n;
-                        if (n + ahead + ProductShape.Outputs <= end)
-                        {
-                            byte* next = weight + ((n + ahead) * pitch) + ((long)nextK * TElement.Size);
-                            Prefetch(next, next + pitch, next + (2 * pitch), asked, Math.Min(bytes, asked + share));
-                        }
-
-                        if (row == 0)
-                        {
-                            byte* w = weight + (n * pitch) + ((long)k * TElement.Size);
-                            Multiply<FirstRows>(tile, w, w + (Math.Min(1, tile.Outputs - 1) * pitch), w + ((tile.Outputs - 1) * pitch));
-                        }
-                        else
-                        {
-                            Multiply<LaterRows>(tile, null, null, null);
-                        }
-
-                        tile.Panel += ProductShape.Outputs * ProductShape.Columns;
-                        tile.Sums += (long)tiles * ProductShape.Rows * ProductShape.Outputs * TVectors.Width;
+                        Multiply<FirstRows>(tile, w + at, w1 + at, w2 + at);
                     }
+                    else
+                    {
+                        Multiply<LaterRows>(tile, null, null, null);
+                    }
+
+                    tile.Panel += ProductShape.Outputs * ProductShape.Columns;
+                    tile.Sums += (long)tiles * ProductShape.Rows * ProductShape.Outputs * TVectors.Width;
                 }
             }
         }

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace PrefixTorch.Kernels;
 
 /// <summary>
-/// <c>eˣ</c> of every lane, to two units in the last place: infinite where a float ends, or from half of that on, and zero where it would have less than all its digits. Of attention's
+/// <c>eˣ</c> of every lane, to two units in the last place: infinite where a float ends, or from 2^127.5 on where vectors have no scaling of their own, and zero where it would have less than all its digits. Of attention's
 /// weights such numbers are nothing, and processors take a hundred times as long for what they multiply.
 /// </summary>
 /// <remarks>Written out: what the vector types have is a call, which is slow until the runtime has found out that it matters.</remarks>

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics.X86;
 namespace PrefixTorch.Kernels;
 
 /// <summary>
-/// Asks for weights ahead of their use. Four rows of a matrix are read side by side, and the processor's own prefetching begins anew at every
+/// Asks for weights ahead of their use. Three or four rows of a matrix are read side by side, and the processor's own prefetching begins anew at every
 /// row and page: with rows of a few kilobytes it is late for most of them.
 /// </summary>
 /// <remarks>
@@ -27,7 +27,7 @@ internal static unsafe class Streams
     private const long Distance = 8192;
 
     /// <summary>
-    /// How far ahead: the same place of a later four rows, some 8 KB on, which memory takes a while to bring; or further along where
+    /// How far ahead: the same place of later rows, a multiple of four of them and some 8 KB on, which memory takes a while to bring; or further along where
     /// rows are long.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -100,7 +100,7 @@ internal sealed unsafe class WeightMatrix : IDisposable
     public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride) =>
         kernels.Linear(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride);
 
-    /// <summary>The same for any number of rows; the workspace is as <see cref="ProductShape"/> says.</summary>
+    /// <summary>The same for any number of rows; the outputs, a group at most, and the workspace are as <see cref="ProductShape"/> says.</summary>
     public void Multiply(KernelSet kernels, float* bias, int first, int end, float* x, int xStride, int rows, float* y, int yStride, byte* workspace) =>
         kernels.Product(DType, Data, bias, Columns, first, end, x, xStride, rows, y, yStride, workspace);
 

@@ -24,6 +24,15 @@ public unsafe class ExponentialTests
 
     [Theory]
     [MemberData(nameof(Isas))]
+    public void TheLastHalfPowerIsRightOrInfinite(string isa)
+    {
+        float[] x = [.. Enumerable.Range(0, 700).Select(i => i * 0.0005f + 88.37f).Where(x => x < 88.72f)];
+        float[] y = Exp(isa, x);
+        Assert.All(Enumerable.Range(0, x.Length), i => Assert.True(y[i] == float.PositiveInfinity || Math.Abs(y[i] / Math.Exp(x[i]) - 1) < 3e-7, $"{x[i]}: {y[i]}"));
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
     public void ItEndsWhereFloatsEnd(string isa)
     {
         float[] x = [float.NegativeInfinity, float.MinValue, -1000, -104, -100, -88, -0f, 0, 89, 1000, float.MaxValue, float.PositiveInfinity, float.NaN];

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using PrefixTorch.Kernels;
 using PrefixTorch.Memory;
 
@@ -61,7 +62,7 @@ public unsafe class KernelTests
         KernelSet kernels = Kernels(isa);
         foreach (DType dtype in s_dtypes)
         {
-            foreach ((int rows, int columns, int outputs) in new[] { (1, 8, 1), (1, 64, 7), (3, 37, 5), (4, 128, 12), (16, 100, 33), (21, 256, 9) })
+            foreach ((int rows, int columns, int outputs) in new[] { (1, 8, 1), (1, 64, 7), (2, 64, 7), (4, 3, 5), (3, 37, 5), (4, 128, 12), (16, 100, 33), (21, 256, 9) })
             {
                 using var weight = new Numbers(outputs * columns, dtype, seed: 1);
                 using var x = new Numbers(rows * columns, DType.Float32, seed: 2);
@@ -95,17 +96,18 @@ public unsafe class KernelTests
         {
             using var weight = new Numbers(Outputs * Columns, dtype, seed: 1);
             using var x = new Numbers(MostRows * Columns, DType.Float32, seed: 2);
-            using var bias = new Numbers(Outputs, DType.Float32, seed: 3);
+            using var numbers = new Numbers(Outputs, DType.Float32, seed: 3);
             using var alone = new Numbers(MostRows * Outputs, DType.Float32, seed: 4);
+            float* bias = dtype == DType.BFloat16 ? null : numbers.Floats;
             for (int r = 0; r < MostRows; r++)
             {
-                kernels.Linear(dtype, weight.Data, bias.Floats, Columns, 0, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats + r * Outputs, Outputs);
+                kernels.Linear(dtype, weight.Data, bias, Columns, 0, Outputs, x.Floats + r * Columns, Columns, 1, alone.Floats + r * Outputs, Outputs);
             }
 
             // Of every number of rows every number of outputs, and nothing beside them.
             for (int rows = 1; rows <= MostRows; rows++)
             {
-                for (int end = From + 1; end < Outputs; end++)
+                for (int end = From + 1; end <= Outputs; end++)
                 {
                     float[] y = [.. Enumerable.Repeat(float.NaN, (rows + 1) * Outputs)], expected = [.. y];
                     for (int r = 0; r < rows; r++)
@@ -115,10 +117,10 @@ public unsafe class KernelTests
 
                     fixed (float* to = y)
                     {
-                        kernels.Linear(dtype, weight.Data, bias.Floats, Columns, From, end, x.Floats, Columns, rows, to, Outputs);
+                        kernels.Linear(dtype, weight.Data, bias, Columns, From, end, x.Floats, Columns, rows, to, Outputs);
                     }
 
-                    Assert.True(expected.AsSpan().SequenceEqual(y), $"{dtype}, {rows} rows, outputs {From} to {end}");
+                    Assert.True(MemoryMarshal.AsBytes<float>(expected).SequenceEqual(MemoryMarshal.AsBytes<float>(y)), $"{dtype}, {rows} rows, outputs {From} to {end}");
                 }
             }
         }

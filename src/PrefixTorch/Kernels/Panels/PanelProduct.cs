@@ -83,21 +83,16 @@ internal static unsafe class PanelProduct<TTile>
         }
     }
 
-    // Some rows and one panel. A tile's rows are shared out evenly.
+    // Some rows and one panel, tile by tile of rows.
     private static void Multiply(GroupRows x, int first, int count, int group, TileArguments* arguments, float* y)
     {
         for (int row = 0; row < count; row += GroupRows.MostWidth)
         {
             byte* at = x.At((first + row) / GroupRows.MostWidth, group);
-            int some = Math.Min(GroupRows.MostWidth, count - row), parts = (some + TTile.MostRows - 1) / TTile.MostRows;
-            for (int part = 0; part < parts; part++)
-            {
-                int from = some * part / parts;
-                arguments->X = at + (from * CodeFormat.Group);
-                arguments->XScales = at + x.ScalesAt + (from * sizeof(float));
-                arguments->Y = y + ((row + from) * NearStride);
-                TTile.Multiply((some * (part + 1) / parts) - from, arguments);
-            }
+            arguments->X = at;
+            arguments->XScales = at + x.ScalesAt;
+            arguments->Y = y + (row * NearStride);
+            TTile.Multiply(Math.Min(GroupRows.MostWidth, count - row), arguments);
         }
     }
 }

@@ -21,8 +21,6 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
     private const int Turn = 4;
 
-    public static int MostRows => GroupRows.MostWidth;
-
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
 
@@ -111,7 +109,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         TVector begin = TProducts.BeginInt4;
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
-            if (lane == 0)
+            if (lane == 0 && first == 0)
             {
                 Streams.PrefetchPanelBlock(w + PanelShape.BytesAhead);
             }
@@ -120,48 +118,73 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch, codes += CodeFormat.GroupCodes, header += CodeFormat.GroupHeader)
             {
                 TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, e0 = begin, e1 = begin, e2 = begin, e3 = begin;
-                AddLine(0, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
-                AddLine(1, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
-                AddLine(2, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
-                AddLine(3, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddPairLine(0, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddPairLine(1, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddPairLine(2, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
+                AddPairLine(3, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
                 LoadHeader(header, out TVector scale, out TVector zeros);
-                TVector nextScale = scale, nextZeros = zeros;
+                TVector secondScale = scale, secondZeros = zeros;
                 if (Registers > 1)
                 {
-                    LoadHeader(header + TVectors.Width, out nextScale, out nextZeros);
+                    LoadHeader(header + TVectors.Width, out secondScale, out secondZeros);
                 }
 
-                Weigh(0, d0, e0, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
-                Weigh(1, d1, e1, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
-                Weigh(2, d2, e2, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
-                Weigh(3, d3, e3, scale, zeros, nextScale, nextZeros, scales, scaleBytes, sums, to);
+                WeighPair(0, d0, e0, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
+                WeighPair(1, d1, e1, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
+                WeighPair(2, d2, e2, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
+                WeighPair(3, d3, e3, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
             }
         }
     }
 
     // What a line of a group's codes gives with both of its words of values.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddLine(
+    private static void AddPairLine(
         int line, byte* codes, byte* v, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3, ref TVector e0, ref TVector e1, ref TVector e2, ref TVector e3)
     {
         codes += line * Line;
         v += line * 2 * sizeof(int);
         TProducts.UnpackInt4(TVectors.Load((float*)codes), out TVector low, out TVector high);
-        TVector nextLow = low, nextHigh = high;
+        TVector secondLow = low, secondHigh = high;
         if (Registers > 1)
         {
-            TProducts.UnpackInt4(TVectors.Load((float*)codes + TVectors.Width), out nextLow, out nextHigh);
+            TProducts.UnpackInt4(TVectors.Load((float*)codes + TVectors.Width), out secondLow, out secondHigh);
         }
 
-        Dot(low, nextLow, v, 0, ref d0, ref e0);
-        Dot(low, nextLow, v, 1, ref d1, ref e1);
-        Dot(low, nextLow, v, 2, ref d2, ref e2);
-        Dot(low, nextLow, v, 3, ref d3, ref e3);
+        DotPair(low, secondLow, v, 0, ref d0, ref e0);
+        DotPair(low, secondLow, v, 1, ref d1, ref e1);
+        DotPair(low, secondLow, v, 2, ref d2, ref e2);
+        DotPair(low, secondLow, v, 3, ref d3, ref e3);
         v += sizeof(int);
-        Dot(high, nextHigh, v, 0, ref d0, ref e0);
-        Dot(high, nextHigh, v, 1, ref d1, ref e1);
-        Dot(high, nextHigh, v, 2, ref d2, ref e2);
-        Dot(high, nextHigh, v, 3, ref d3, ref e3);
+        DotPair(high, secondHigh, v, 0, ref d0, ref e0);
+        DotPair(high, secondHigh, v, 1, ref d1, ref e1);
+        DotPair(high, secondHigh, v, 2, ref d2, ref e2);
+        DotPair(high, secondHigh, v, 3, ref d3, ref e3);
+    }
+
+    // Four bytes of a row's meet those of both registers' outputs.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void DotPair(TVector codes, TVector secondCodes, byte* v, int row, ref TVector dot, ref TVector second)
+    {
+        TVector values = TVectors.Broadcast(*(float*)(v + (row * CodeFormat.Group)));
+        dot = TProducts.DotInt4(dot, codes, values);
+        if (Registers > 1)
+        {
+            second = TProducts.DotInt4(second, secondCodes, values);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WeighPair(int row, TVector dot, TVector second, TVector scale, TVector zeros, TVector secondScale, TVector secondZeros, byte* scales, long scaleBytes, float* from, float* to)
+    {
+        int at = row * Math.Min(2, Registers) * TVectors.Width;
+        scales += row * sizeof(float);
+        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
+        if (Registers > 1)
+        {
+            at += TVectors.Width;
+            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(second, secondZeros, scales, scaleBytes), secondScale, TVectors.Load(from + at)), to + at);
+        }
     }
 
     // One row's products with all outputs, each register of which meets the same four bytes at once.
@@ -266,30 +289,5 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         TVector u = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header));
         scale = TVectors.Multiply(u, u);
         zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
-    }
-
-    // Four bytes of a row's meet those of every output.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Dot(TVector codes, TVector next, byte* v, int row, ref TVector dot, ref TVector nextDot)
-    {
-        TVector values = TVectors.Broadcast(*(float*)(v + (row * CodeFormat.Group)));
-        dot = TProducts.DotInt4(dot, codes, values);
-        if (Registers > 1)
-        {
-            nextDot = TProducts.DotInt4(nextDot, next, values);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Weigh(int row, TVector dot, TVector nextDot, TVector scale, TVector zeros, TVector nextScale, TVector nextZeros, byte* scales, long scaleBytes, float* from, float* to)
-    {
-        int at = row * Math.Min(2, Registers) * TVectors.Width;
-        scales += row * sizeof(float);
-        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
-        if (Registers > 1)
-        {
-            at += TVectors.Width;
-            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(nextDot, nextZeros, scales, scaleBytes), nextScale, TVectors.Load(from + at)), to + at);
-        }
     }
 }
