@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace PrefixTorch.Kernels;
 
 /// <summary>
-/// <c>eˣ</c> of every lane, to two units in the last place: infinite where a float ends, or from 2^127.5 on where vectors have no scaling of their own, and zero where it would have less than all its digits. Of attention's
+/// <c>eˣ</c> of every lane, to two units in the last place: infinite where a float ends, and zero where it would have less than all its digits. Of attention's
 /// weights such numbers are nothing, and processors take a hundred times as long for what they multiply.
 /// </summary>
 /// <remarks>Written out: what the vector types have is a call, which is slow until the runtime has found out that it matters.</remarks>
@@ -12,7 +12,7 @@ internal static class Exponential<TVectors, TVector>
     where TVector : struct
 {
     // The exponential of the smaller one is the smallest float with all its digits; beyond the other it is infinite.
-    private const float Smallest = -87.33654f, Largest = 88.73f;
+    private const float Smallest = -87.33654f, Largest = 90;
 
     /// <summary>The exponentials of <paramref name="x"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

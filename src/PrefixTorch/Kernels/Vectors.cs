@@ -83,7 +83,7 @@ internal unsafe interface IVectors<TVector>
     /// <summary><c>a × b + c</c>, rounded once where the machine can.</summary>
     static abstract TVector MultiplyAdd(TVector a, TVector b, TVector c);
 
-    /// <summary><c>value × 2^exponent</c> for whole exponents from −126 to 127; that of 128 may be infinite.</summary>
+    /// <summary><c>value × 2^exponent</c> for whole exponents from −252 to 254.</summary>
     static abstract TVector TimesPowerOfTwo(TVector value, TVector exponent);
 
     /// <summary>Adds up the lanes, always in the same order.</summary>
@@ -308,8 +308,12 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     public static Vector256<float> MultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Fma.MultiplyAdd(a, b, c);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> TimesPowerOfTwo(Vector256<float> value, Vector256<float> exponent) =>
-        value * ((Vector256.ConvertToInt32Native(exponent) + Vector256.Create(127)) << 23).AsSingle();
+    public static Vector256<float> TimesPowerOfTwo(Vector256<float> value, Vector256<float> exponent)
+    {
+        // In two steps, because neither the power nor what it is multiplied with need be an ordinary number at the end.
+        Vector256<int> whole = Vector256.ConvertToInt32Native(exponent), half = whole >> 1, bias = Vector256.Create(127);
+        return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector256<float> value) => Vectors128.Sum(value.GetLower() + value.GetUpper());
@@ -424,8 +428,12 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> MultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) => (a * b) + c;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> TimesPowerOfTwo(Vector128<float> value, Vector128<float> exponent) =>
-        value * ((Vector128.ConvertToInt32Native(exponent) + Vector128.Create(127)) << 23).AsSingle();
+    public static Vector128<float> TimesPowerOfTwo(Vector128<float> value, Vector128<float> exponent)
+    {
+        // In two steps, because neither the power nor what it is multiplied with need be an ordinary number at the end.
+        Vector128<int> whole = Vector128.ConvertToInt32Native(exponent), half = whole >> 1, bias = Vector128.Create(127);
+        return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector128<float> value) => (value[0] + value[2]) + (value[1] + value[3]);

@@ -12,23 +12,14 @@ public unsafe class ExponentialTests
     [MemberData(nameof(Isas))]
     public void ItIsWithinTwoUnitsInTheLastPlace(string isa)
     {
-        // Below, results would be no ordinary numbers any more, and lose their digits; above, two to the power of 128 is none.
-        float[] x = [.. Enumerable.Range(0, 352 * 1000).Select(i => i * 0.0005f - 87.3f).Where(x => x < 88.37f)];
+        // Below, results would be no ordinary numbers any more, and lose their digits.
+        float[] x = [.. Enumerable.Range(0, 352 * 1000).Select(i => i * 0.0005f - 87.3f).Where(x => x < 88.7f)];
         float[] y = Exp(isa, x);
         Assert.All(Enumerable.Range(0, x.Length), i =>
         {
             double exact = Math.Exp(x[i]), unit = MathF.BitIncrement((float)exact) - (float)exact;
             Assert.InRange(Math.Abs(y[i] - exact), 0, 2 * unit);
         });
-    }
-
-    [Theory]
-    [MemberData(nameof(Isas))]
-    public void TheLastHalfPowerIsRightOrInfinite(string isa)
-    {
-        float[] x = [.. Enumerable.Range(0, 700).Select(i => i * 0.0005f + 88.37f).Where(x => x < 88.72f)];
-        float[] y = Exp(isa, x);
-        Assert.All(Enumerable.Range(0, x.Length), i => Assert.True(y[i] == float.PositiveInfinity || Math.Abs(y[i] / Math.Exp(x[i]) - 1) < 3e-7, $"{x[i]}: {y[i]}"));
     }
 
     [Theory]
