@@ -18,8 +18,8 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     // Blocks whose codes stay in the first cache level while a panel's parts, each as wide as a register, are computed.
     private const int Near = 16;
 
-    // A single row meets so many blocks of one panel, and then those of the next: several streams of memory.
-    private const int Turn = 4;
+    // How far ahead a single row asks for codes: its panels stand one behind the other in memory.
+    private const int BytesAhead = 2 * PanelShape.BytesAhead;
 
     // Registers of a panel's outputs: one, two or four.
     private static int Registers => CodeFormat.Panel / TVectors.Width;
@@ -31,7 +31,6 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         for (long left = arguments->Steps; left > 0; left -= Near, some.Adds = 1)
         {
             some.Steps = Math.Min(Near, left);
-            some.Ahead = some.Weights + PanelShape.BytesAhead;
             for (int row = 0, together; row < rows; row += together)
             {
                 together = rows - row >= FewestTogether ? Math.Min(Together, rows - row) : 1;
@@ -54,26 +53,9 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     public static void MultiplyRow(int panels, TileArguments* arguments)
     {
         TileArguments some = *arguments;
-        long steps = arguments->Steps, pitch = arguments->WeightPitch;
-        for (long block = 0; block < steps; block += Turn)
+        for (int panel = 0; panel < panels; panel++, some.Weights += some.WeightPitch, some.Y += CodeFormat.Panel)
         {
-            some.Steps = Math.Min(Turn, steps - block);
-            some.Adds = block > 0 ? 1u : 0u;
-
-            // Beyond the end of these panels the next ones begin.
-            some.Ahead = arguments->Weights + (block * CodeFormat.Int4BlockBytes) + PanelShape.BytesAhead + (block + PanelShape.BlocksAhead < steps ? 0 : (panels - 1) * pitch);
-            some.Weights = arguments->Weights + (block * CodeFormat.Int4BlockBytes);
-            some.Y = arguments->Y;
-            for (int panel = 0; panel < panels; panel++)
-            {
-                AddOne(0, &some);
-                some.Weights += pitch;
-                some.Ahead += pitch;
-                some.Y += CodeFormat.Panel;
-            }
-
-            some.X += Turn * 2 * some.XPitch;
-            some.XScales += Turn * 2 * some.XPitch;
+            AddOne(0, &some);
         }
     }
 
@@ -191,7 +173,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddOne(int row, TileArguments* arguments)
     {
-        byte* w = arguments->Weights, ahead = arguments->Ahead, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
+        byte* w = arguments->Weights, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
         float* y = (float*)((byte*)arguments->Y + (row * arguments->YPitch));
         long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
         TVector begin = TProducts.BeginInt4, zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
@@ -203,43 +185,25 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             s3 = Registers > 2 ? TVectors.Load(y + (3 * TVectors.Width)) : zero;
         }
 
-        // A group meets its scales between the products of the next one: step by step these wait for the one before, and a processor that looks a hundred steps ahead finds little else to do.
-        TVector p0 = begin, p1 = begin, p2 = begin, p3 = begin;
-        byte* header = null, headerScales = null;
-        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes, ahead += Line)
+        // A block's two groups change roles, so that no register is copied to another, which some processors spend a step on.
+        TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, e0 = begin, e1 = begin, e2 = begin, e3 = begin;
+        byte* header = null;
+        for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
-            for (int group = 0; group < 2; group++, x += pitch, scales += pitch, ahead += CodeFormat.GroupCodes)
-            {
-                byte* codes = w + CodeFormat.Int4Header + (group * CodeFormat.GroupCodes);
-                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin;
-                AddLine(0, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
-                if (header != null)
-                {
-                    s0 = Weigh(s0, p0, header, 0, headerScales, scaleBytes);
-                    s2 = Registers > 2 ? Weigh(s2, p2, header, 2, headerScales, scaleBytes) : s2;
-                }
-
-                AddLine(1, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
-                AddLine(2, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
-                if (header != null)
-                {
-                    s1 = Registers > 1 ? Weigh(s1, p1, header, 1, headerScales, scaleBytes) : s1;
-                    s3 = Registers > 2 ? Weigh(s3, p3, header, 3, headerScales, scaleBytes) : s3;
-                }
-
-                AddLine(3, codes, x, ahead, ref d0, ref d1, ref d2, ref d3);
-                (p0, p1, p2, p3) = (d0, d1, d2, d3);
-                header = w + (group * CodeFormat.GroupHeader);
-                headerScales = scales;
-            }
-
-            Streams.Prefetch(ahead);
+            byte* codes = w + CodeFormat.Int4Header;
+            AddGroup(codes, x, header, scales - pitch, scaleBytes, e0, e1, e2, e3, out d0, out d1, out d2, out d3, ref s0, ref s1, ref s2, ref s3);
+            AddGroup(codes + CodeFormat.GroupCodes, x + pitch, w, scales, scaleBytes, d0, d1, d2, d3, out e0, out e1, out e2, out e3, ref s0, ref s1, ref s2, ref s3);
+            Streams.Prefetch(w + BytesAhead);
+            header = w + CodeFormat.GroupHeader;
+            x += 2 * pitch;
+            scales += 2 * pitch;
         }
 
-        s0 = Weigh(s0, p0, header, 0, headerScales, scaleBytes);
-        s1 = Registers > 1 ? Weigh(s1, p1, header, 1, headerScales, scaleBytes) : s1;
-        s2 = Registers > 2 ? Weigh(s2, p2, header, 2, headerScales, scaleBytes) : s2;
-        s3 = Registers > 2 ? Weigh(s3, p3, header, 3, headerScales, scaleBytes) : s3;
+        scales -= pitch;
+        s0 = Weigh(s0, e0, header, 0, scales, scaleBytes);
+        s1 = Registers > 1 ? Weigh(s1, e1, header, 1, scales, scaleBytes) : s1;
+        s2 = Registers > 2 ? Weigh(s2, e2, header, 2, scales, scaleBytes) : s2;
+        s3 = Registers > 2 ? Weigh(s3, e3, header, 3, scales, scaleBytes) : s3;
         TVectors.Store(s0, y);
         if (Registers > 1)
         {
@@ -253,12 +217,53 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         }
     }
 
+    // One group's products, and between them those of the group before meet its scales: step by step these wait for the one before, and a processor that looks a hundred steps ahead finds little
+    // else to do.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddGroup(
+        byte* codes,
+        byte* x,
+        byte* header,
+        byte* scales,
+        long scaleBytes,
+        TVector p0,
+        TVector p1,
+        TVector p2,
+        TVector p3,
+        out TVector d0,
+        out TVector d1,
+        out TVector d2,
+        out TVector d3,
+        ref TVector s0,
+        ref TVector s1,
+        ref TVector s2,
+        ref TVector s3)
+    {
+        d0 = d1 = d2 = d3 = TProducts.BeginInt4;
+        AddLine(0, codes, x, ref d0, ref d1, ref d2, ref d3);
+        if (header != null)
+        {
+            s0 = Weigh(s0, p0, header, 0, scales, scaleBytes);
+            s2 = Registers > 2 ? Weigh(s2, p2, header, 2, scales, scaleBytes) : s2;
+        }
+
+        AddLine(1, codes, x, ref d0, ref d1, ref d2, ref d3);
+        AddLine(2, codes, x, ref d0, ref d1, ref d2, ref d3);
+        if (header != null)
+        {
+            s1 = Registers > 1 ? Weigh(s1, p1, header, 1, scales, scaleBytes) : s1;
+            s3 = Registers > 2 ? Weigh(s3, p3, header, 3, scales, scaleBytes) : s3;
+        }
+
+        AddLine(3, codes, x, ref d0, ref d1, ref d2, ref d3);
+    }
+
     // What a line of a group's codes gives with both of its words of values, for all of a panel's registers.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddLine(int line, byte* codes, byte* v, byte* ahead, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3)
+    private static void AddLine(int line, byte* codes, byte* v, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3)
     {
-        Streams.Prefetch(ahead + (line * Line));
         codes += line * Line;
+        Streams.Prefetch(codes + BytesAhead);
         v += line * 2 * sizeof(int);
         TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
         d0 = Dot(d0, codes, 0, first, next);
