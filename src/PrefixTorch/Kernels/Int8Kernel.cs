@@ -51,57 +51,70 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
     }
 
     // One row and the four outputs from here on to the last one.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [SkipLocalsInit]
     private static void OneByFour(byte* w, long pitch, int last, float* scales, float* bias, CodedRows x, int row, float* y)
     {
-        int second = Math.Min(1, last), third = Math.Min(2, last), fourth = Math.Min(3, last);
-        byte* w0 = w, w1 = w + (second * pitch), w2 = w + (third * pitch), w3 = w + (fourth * pitch), v = x.Row(row);
-        int blockBytes = CodedRows.BlockSizeOf(TProducts.Order), valuesLine = CodedRows.ValueSize(TProducts.Order) * Line;
-        long ahead = row == 0 ? Streams.Ahead(pitch) : 0;
-        TVector zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-        for (int columns = x.Columns; columns > 0; columns -= CodedRows.Block)
+        float* sums = stackalloc float[4 * TVectors.Width];
+        for (int n = 0; n < 4; n++)
         {
-            int runs = RunsOf(columns);
-            for (int at = 0; at < Line; at += TVectors.Width * sizeof(float))
-            {
-                TVector begin = TProducts.BeginInt8(v + at), d0 = begin, d1 = begin, d2 = begin, d3 = begin;
-                byte* values = v + CodedRows.ValuesAt + at;
-                byte* n0 = RowOf(at, w0, w1, w2, w3) + ahead, n1 = RowOf(at + 16, w0, w1, w2, w3) + ahead;
-                for (int run = 0; run < runs; run++, values += valuesLine)
-                {
-                    // A few lines at a time: processors with few places for lines on their way wait for all that are asked for at once.
-                    Streams.Prefetch(n0 + (run * Line));
-                    if (TVectors.Width > 4)
-                    {
-                        Streams.Prefetch(n1 + (run * Line));
-                    }
-
-                    if (TVectors.Width > 8)
-                    {
-                        Streams.Prefetch(w2 + ahead + (run * Line));
-                        Streams.Prefetch(w3 + ahead + (run * Line));
-                    }
-
-                    d0 = Dot(d0, w0, run, at, values);
-                    d1 = Dot(d1, w1, run, at, values);
-                    d2 = Dot(d2, w2, run, at, values);
-                    d3 = Dot(d3, w3, run, at, values);
-                }
-
-                s0 = Add(s0, d0, v + at);
-                s1 = Add(s1, d1, v + at);
-                s2 = Add(s2, d2, v + at);
-                s3 = Add(s3, d3, v + at);
-            }
-
-            w0 += CodedRows.Block;
-            w1 += CodedRows.Block;
-            w2 += CodedRows.Block;
-            w3 += CodedRows.Block;
-            v += blockBytes;
+            One(w + (Math.Min(n, last) * pitch), x.Columns, x.Row(row), sums + (n * TVectors.Width));
         }
 
-        Finish(TVectors.Sums(s0, s1, s2, s3), last, scales, bias, y);
+        Vector128<float> four = TVectors.Sums(TVectors.Load(sums), TVectors.Load(sums + TVectors.Width), TVectors.Load(sums + (2 * TVectors.Width)), TVectors.Load(sums + (3 * TVectors.Width)));
+        Finish(four, last, scales, bias, y);
+    }
+
+    // One row and one output, whose lanes' sums are left. Codes are one stream of memory, from output to output.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void One(byte* w, int columns, byte* v, float* sums)
+    {
+        int blockBytes = CodedRows.BlockSizeOf(TProducts.Order), valuesLine = CodedRows.ValueSize(TProducts.Order) * Line, part = TVectors.Width * sizeof(float);
+        TVector sum = TVectors.Broadcast(0);
+        for (; columns > 0; columns -= CodedRows.Block, v += blockBytes)
+        {
+            byte* values = v + CodedRows.ValuesAt;
+            TVector d0 = TProducts.BeginInt8(v), d1 = d0, d2 = d0, d3 = d0;
+            if (TVectors.Width <= 8)
+            {
+                d1 = TProducts.BeginInt8(v + part);
+            }
+
+            if (TVectors.Width <= 4)
+            {
+                d2 = TProducts.BeginInt8(v + (2 * part));
+                d3 = TProducts.BeginInt8(v + (3 * part));
+            }
+
+            for (int run = RunsOf(columns); run > 0; run--, w += Line, values += valuesLine)
+            {
+                Streams.Prefetch(w + Streams.AlongStream);
+                d0 = Dot(d0, w, values, 0);
+                if (TVectors.Width <= 8)
+                {
+                    d1 = Dot(d1, w, values, part);
+                }
+
+                if (TVectors.Width <= 4)
+                {
+                    d2 = Dot(d2, w, values, 2 * part);
+                    d3 = Dot(d3, w, values, 3 * part);
+                }
+            }
+
+            sum = Add(sum, d0, v);
+            if (TVectors.Width <= 8)
+            {
+                sum = Add(sum, d1, v + part);
+            }
+
+            if (TVectors.Width <= 4)
+            {
+                sum = Add(sum, d2, v + (2 * part));
+                sum = Add(sum, d3, v + (3 * part));
+            }
+        }
+
+        TVectors.Store(sum, sums);
     }
 
     // A tile's rows, or as many as there are, and a group of outputs. Returns how many rows these were.
@@ -134,10 +147,6 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
 
         return rows;
     }
-
-    // Of four rows the one that is asked for with a line's bytes from here on.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static byte* RowOf(int at, byte* w0, byte* w1, byte* w2, byte* w3) => (at / 16) switch { 0 => w0, 1 => w1, 2 => w2, _ => w3 };
 
     // Scale and bias of four outputs, or of those up to the last one.
     private static void Finish(Vector128<float> sums, int last, float* scales, float* bias, float* y)
@@ -219,12 +228,12 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
         }
     }
 
-    // What a run of codes gives.
+    // What a register of a line's codes gives.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, byte* w, int run, int at, byte* values)
+    private static TVector Dot(TVector dot, byte* w, byte* values, int at)
     {
-        TProducts.UnpackInt8(Load(w, run, at), out TVector first, out TVector second);
-        return TProducts.DotInt8(dot, first, second, values);
+        TProducts.UnpackInt8(TVectors.Load((float*)(w + at)), out TVector first, out TVector second);
+        return TProducts.DotInt8(dot, first, second, values + at);
     }
 
     // Codes of a run, from byte at of 64 on.

@@ -22,6 +22,9 @@ internal static unsafe class Streams
     /// </summary>
     public const int AlongRows = 512;
 
+    /// <summary>How far ahead, in bytes, where a matrix is read as one stream, row by row.</summary>
+    public const int AlongStream = 8192;
+
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
     private const long Distance = 8192;
