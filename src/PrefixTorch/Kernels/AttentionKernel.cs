@@ -102,9 +102,9 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, Piece)], scores = stackalloc float[count * pitch];
         for (int key = 0; key < limit; key += panelKeys)
         {
+            // Memory brings the values meanwhile.
             int now = Math.Min(panelKeys, limit - key);
-            Ask(values + key, now, headDim * TElement.Size);
-            KeyPanel<TElement>.Fill(keys + key, now, headDim, panel, panelKeys);
+            KeyPanel<TElement>.Fill(keys + key, values + key, now, headDim, panel, panelKeys);
             AttentionScores<TVectors, TVector>.Run(panel, headDim, queries, count, scores + key, pitch);
         }
 
@@ -127,18 +127,6 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             else
             {
                 AttentionValues<TVectors, TVector, TElement>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
-            }
-        }
-    }
-
-    // Memory brings values while scores are computed.
-    private static void Ask(byte** values, int rows, int pitch)
-    {
-        for (int row = 0; row < rows; row++)
-        {
-            for (int at = 0; at < pitch; at += Streams.Line)
-            {
-                Streams.Prefetch(values[row] + at);
             }
         }
     }

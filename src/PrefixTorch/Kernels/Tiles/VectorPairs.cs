@@ -65,7 +65,7 @@ internal unsafe struct VectorPairs : IPairs
     {
         if (typeof(TElement) == typeof(BFloat16Element))
         {
-            KeyPanel<Float32Element>.Fill(keys, count, headDim / 2, (float*)panel, PanelRows);
+            KeyPanel<Float32Element>.Fill(keys, keys, count, headDim / 2, (float*)panel, PanelRows);
             return;
         }
 
@@ -77,6 +77,6 @@ internal unsafe struct VectorPairs : IPairs
             RowKernels<Vectors512, Vector512<float>>.Convert<TElement, BFloat16Element>(keys[i], rows[i], headDim);
         }
 
-        KeyPanel<Float32Element>.Fill(rows, count, headDim / 2, (float*)panel, PanelRows);
+        KeyPanel<Float32Element>.Fill(rows, rows, count, headDim / 2, (float*)panel, PanelRows);
     }
 }
