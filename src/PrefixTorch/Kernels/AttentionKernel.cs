@@ -84,9 +84,6 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    // So many queries, or fewer, widen values each time anew, in less than it takes to store them.
-    private const int FewQueries = 16;
-
     private const int Piece = AttentionValues<TVectors, TVector, TElement>.Rows;
 
     /// <summary><paramref name="count"/> queries, at most <see cref="AttentionQuery.Most"/>, against the block that lies in <paramref name="runs"/>.</summary>
@@ -115,19 +112,17 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
             Weights(scores + i * pitch, isScaled ? scales : null, isScaled ? scales + limit : null, queries[i]);
         }
 
-        bool isWidenedOnce = count > FewQueries || !TElement.IsQuicklyWidened;
+        if (TElement.IsQuicklyWidened)
+        {
+            AttentionValues<TVectors, TVector, TElement>.Run(values, 0, limit, queries, count, headDim, scores, pitch);
+            return;
+        }
+
         for (int row = 0; row < limit; row += Piece)
         {
             int rows = Math.Min(Piece, limit - row);
-            if (isWidenedOnce)
-            {
-                Widen(values + row, rows, headDim, panel);
-                AttentionValues<TVectors, TVector, Float32Element>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
-            }
-            else
-            {
-                AttentionValues<TVectors, TVector, TElement>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
-            }
+            Widen(values + row, rows, headDim, panel);
+            AttentionValues<TVectors, TVector, Float32Element>.Run(values + row, row, rows, queries, count, headDim, scores + row, pitch);
         }
     }
 
@@ -142,11 +137,11 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    // Scores to weights, their maximum and sum to the partial result. Up to a whole register, scores beyond the limit are overwritten.
+    // Scores to weights, their maximum and sum to the partial result. Up to a whole panel, scores beyond the limit are overwritten.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Weights(float* scores, float* keyScales, float* valueScales, in AttentionQuery query)
     {
-        int limit = query.Limit, padded = (limit + TVectors.Width - 1) / TVectors.Width * TVectors.Width;
+        int limit = query.Limit, two = 2 * TVectors.Width, padded = (limit + two - 1) / two * two;
         Scale(scores, keyScales, limit);
         for (int i = limit; i < padded; i++)
         {
@@ -182,20 +177,22 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
     private static float Exponentials(float* scores, int padded, out float sum)
     {
         // In two chains, then over the lanes: a maximum is the same in any order.
-        TVector even = TVectors.Load(scores), odd = even;
-        for (int i = TVectors.Width; i < padded; i += 2 * TVectors.Width)
+        TVector even = TVectors.Load(scores), odd = TVectors.Load(scores + TVectors.Width);
+        for (int i = 2 * TVectors.Width; i < padded; i += 2 * TVectors.Width)
         {
             even = TVectors.Max(even, TVectors.Load(scores + i));
-            odd = TVectors.Max(odd, TVectors.Load(scores + Math.Min(i + TVectors.Width, padded - TVectors.Width)));
+            odd = TVectors.Max(odd, TVectors.Load(scores + i + TVectors.Width));
         }
 
         float max = TVectors.Largest(TVectors.Max(even, odd));
         TVector shift = TVectors.Broadcast(max), sums = TVectors.Broadcast(0);
-        for (int i = 0; i < padded; i += TVectors.Width)
+        for (int i = 0; i < padded; i += 2 * TVectors.Width)
         {
-            TVector e = Exponential<TVectors, TVector>.Of(TVectors.Subtract(TVectors.Load(scores + i), shift));
+            TVector e = TVectors.Subtract(TVectors.Load(scores + i), shift), f = TVectors.Subtract(TVectors.Load(scores + i + TVectors.Width), shift);
+            Exponential<TVectors, TVector>.Of(ref e, ref f);
             TVectors.Store(e, scores + i);
-            sums = TVectors.Add(sums, e);
+            TVectors.Store(f, scores + i + TVectors.Width);
+            sums = TVectors.Add(TVectors.Add(sums, e), f);
         }
 
         sum = TVectors.Sum(sums);

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
@@ -8,12 +9,13 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
     where TVector : struct
     where TElement : struct, IElement
 {
-    /// <summary>Values of a piece: they stay in the first cache level.</summary>
+    /// <summary>Values of a piece that is widened to floats: they stay in the first cache level.</summary>
     public const int Rows = 32;
 
     /// <summary>
     /// Adds <paramref name="rows"/> values, each of which lies where <paramref name="values"/> says, and the first of which is the block's <paramref name="start"/>th, to every query's sums, which
     /// stand behind its partial result's first two numbers and begin with the block's first. Weights of one query begin <paramref name="pitch"/> floats after those of the one before.
+    /// Elements that are not read in order (<see cref="IElement.InOrder"/>) come all at once.
     /// </summary>
     public static void Run(byte** values, int start, int rows, AttentionQuery* queries, int count, int headDim, float* weights, int pitch)
     {
@@ -32,6 +34,10 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
                     Four(
                         values, shared, headDim, isFirst, weights, weights + pitch, weights + third * pitch, weights + last * pitch,
                         queries[0].Partial + 2, queries[1].Partial + 2, queries[third].Partial + 2, queries[last].Partial + 2);
+                    for (int query = 0; query <= last && !TElement.InOrder; query++)
+                    {
+                        Order(queries[query].Partial + 2, headDim);
+                    }
                 }
             }
 
@@ -74,7 +80,7 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
             for (int j = 0; j < rows; j++)
             {
                 byte* value = values[j] + at;
-                TVector v0 = TElement.Load<TVectors, TVector>(value), v1 = TElement.Load<TVectors, TVector>(value + (TVectors.Width * TElement.Size));
+                TElement.LoadTwo<TVectors, TVector>(value, out TVector v0, out TVector v1);
                 TVector w = TVectors.Broadcast(w0[j]);
                 s00 = TVectors.MultiplyAdd(v0, w, s00);
                 s01 = TVectors.MultiplyAdd(v1, w, s01);
@@ -111,6 +117,24 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
             if (to3 != to2)
             {
                 One(values, rows, d, headDim, isFirst, w3, to3);
+            }
+        }
+    }
+
+    // Of each two registers the numbers of even places and then those of odd ones: in order again.
+    [SkipLocalsInit]
+    private static void Order(float* numbers, int headDim)
+    {
+        uint* two = stackalloc uint[2 * TVectors.Width];
+        for (int d = 0; d + 2 * TVectors.Width <= headDim; d += 2 * TVectors.Width, numbers += 2 * TVectors.Width)
+        {
+            TVectors.Store(TVectors.Load(numbers), (float*)two);
+            TVectors.Store(TVectors.Load(numbers + TVectors.Width), (float*)two + TVectors.Width);
+            for (int i = 0; i < TVectors.Width; i += Vector128<uint>.Count)
+            {
+                Vector128<uint> even = Vector128.Load(two + i), odd = Vector128.Load(two + TVectors.Width + i);
+                (Vector128.WidenLower(even) | (Vector128.WidenLower(odd) << 32)).Store((ulong*)(numbers + 2 * i));
+                (Vector128.WidenUpper(even) | (Vector128.WidenUpper(odd) << 32)).Store((ulong*)(numbers + 2 * i + Vector128<uint>.Count));
             }
         }
     }

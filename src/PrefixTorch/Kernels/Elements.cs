@@ -14,7 +14,15 @@ internal unsafe interface IElement
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
 
-    /// <summary>Whether <see cref="Load{TVectors, TVector}(byte*)"/> takes so little that few users widen a number again rather than store it widened.</summary>
+    /// <summary>Two registers of numbers that lie side by side: those of bf16 in even and then in odd places, which takes less than in order; see <see cref="InOrder"/>.</summary>
+    static abstract void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct;
+
+    /// <summary>Whether <see cref="LoadTwo"/> leaves numbers in order.</summary>
+    static abstract bool InOrder { get; }
+
+    /// <summary>Whether <see cref="Load{TVectors, TVector}(byte*)"/> takes so little that users widen a number again rather than store it widened.</summary>
     static abstract bool IsQuicklyWidened { get; }
 
     static abstract void Store<TVectors, TVector>(TVector value, byte* to)
@@ -35,6 +43,13 @@ internal unsafe struct Float32Element : IElement
     public static int Size => 4;
 
     public static bool IsQuicklyWidened => true;
+
+    public static bool InOrder => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -60,6 +75,17 @@ internal unsafe struct BFloat16Element : IElement
     public static int Size => 2;
 
     public static bool IsQuicklyWidened => true;
+
+    public static bool InOrder => false;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct
+    {
+        TVector pairs = TVectors.Load((float*)from);
+        (first, second) = (TVectors.LowHalves(pairs), TVectors.HighHalves(pairs));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -89,6 +115,13 @@ internal unsafe struct Float16Element : IElement
     public static int Size => 2;
 
     public static bool IsQuicklyWidened => false;
+
+    public static bool InOrder => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -121,6 +154,13 @@ internal unsafe struct Int8Element : IElement
     public static int Size => 1;
 
     public static bool IsQuicklyWidened => false;
+
+    public static bool InOrder => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
+        where TVectors : struct, IVectors<TVector>
+        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)

@@ -13,6 +13,9 @@ internal static unsafe class KeyPanel<TElement>
     // Squares of four rows and four times 32 bits, which hold a few elements each. Wider registers would exchange as much across their halves as they save.
     private const int Square = 16;
 
+    // How many keys ahead memory is asked for them: they mostly lie one behind the other.
+    private const long KeysAhead = 16;
+
     /// <summary>
     /// Fills a panel, <c>[D, pitch]</c>, with <paramref name="count"/> keys, at most <paramref name="pitch"/>, which is a multiple of four. Lanes beyond
     /// the last key are undefined. Memory is asked for what lies at <paramref name="wanted"/>, as long as the keys, a few lines at a time: some processors wait for all that are asked for at once.
@@ -31,6 +34,7 @@ internal static unsafe class KeyPanel<TElement>
             for (; at + Square <= bytes; at += Square, to += 4 * step)
             {
                 Streams.Prefetch(n0, n1, n2, n3, at, 0);
+                Streams.Prefetch(k0, k1, k2, k3, at, KeysAhead * bytes);
                 Vector128<float> a = Vector128.Load((float*)(k0 + at)), b = Vector128.Load((float*)(k1 + at));
                 Vector128<float> c = Vector128.Load((float*)(k2 + at)), d = Vector128.Load((float*)(k3 + at));
                 Vectors128.Transpose(ref a, ref b, ref c, ref d);

@@ -82,11 +82,13 @@ internal static unsafe class RowKernels<TVectors, TVector>
     {
         TVector one = TVectors.Broadcast(1), zero = TVectors.Broadcast(0);
         int i = 0;
-        for (; i + TVectors.Width <= columns; i += TVectors.Width)
+        for (; i + 2 * TVectors.Width <= columns; i += 2 * TVectors.Width)
         {
-            TVector g = TVectors.Load(gate + i);
-            TVector silu = TVectors.Divide(g, TVectors.Add(one, Exponential<TVectors, TVector>.Of(TVectors.Subtract(zero, g))));
+            TVector g = TVectors.Load(gate + i), h = TVectors.Load(gate + i + TVectors.Width), e = TVectors.Subtract(zero, g), f = TVectors.Subtract(zero, h);
+            Exponential<TVectors, TVector>.Of(ref e, ref f);
+            TVector silu = TVectors.Divide(g, TVectors.Add(one, e)), next = TVectors.Divide(h, TVectors.Add(one, f));
             TTo.Store<TVectors, TVector>(TVectors.Multiply(silu, TVectors.Load(up + i)), to + (long)i * TTo.Size);
+            TTo.Store<TVectors, TVector>(TVectors.Multiply(next, TVectors.Load(up + i + TVectors.Width)), to + (long)(i + TVectors.Width) * TTo.Size);
         }
 
         for (; i < columns; i++)

@@ -22,6 +22,12 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Widens bf16: the value is the upper half of a float.</summary>
     static abstract TVector LoadBFloat16(ushort* from);
 
+    /// <summary>Of each lane the lower half, as its upper one: bf16 widened.</summary>
+    static abstract TVector LowHalves(TVector pairs);
+
+    /// <summary>Of each lane the upper half where it is: bf16 widened.</summary>
+    static abstract TVector HighHalves(TVector pairs);
+
     /// <summary>Widens IEEE half precision, subnormals and infinities included.</summary>
     static abstract TVector LoadFloat16(ushort* from);
 
@@ -109,6 +115,12 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadBFloat16(ushort* from) => (Avx512F.ConvertToVector512UInt32(Vector256.Load(from)) << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LowHalves(Vector512<float> pairs) => (pairs.AsUInt32() << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> HighHalves(Vector512<float> pairs) => (pairs.AsUInt32() & Vector512.Create(0xffff0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadFloat16(ushort* from)
@@ -225,6 +237,12 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LowHalves(Vector256<float> pairs) => (pairs.AsUInt32() << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> HighHalves(Vector256<float> pairs) => (pairs.AsUInt32() & Vector256.Create(0xffff0000u)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadFloat16(ushort* from)
     {
         Vector256<uint> bits = Avx2.ConvertToVector256Int32(from).AsUInt32();
@@ -339,6 +357,12 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadBFloat16(ushort* from) => (Vector128.WidenLower(Vector64.Load(from).ToVector128()) << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LowHalves(Vector128<float> pairs) => (pairs.AsUInt32() << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> HighHalves(Vector128<float> pairs) => (pairs.AsUInt32() & Vector128.Create(0xffff0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadFloat16(ushort* from) => HalfBits.Widen(Vector128.WidenLower(Vector64.Load(from).ToVector128()));

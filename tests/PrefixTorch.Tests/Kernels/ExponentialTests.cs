@@ -57,12 +57,15 @@ public unsafe class ExponentialTests
         where TVectors : struct, IVectors<TVector>
         where TVector : struct
     {
-        float[] y = [.. x, .. new float[TVectors.Width]];
+        float[] y = [.. x, .. new float[2 * TVectors.Width]];
         fixed (float* at = y)
         {
-            for (int i = 0; i < x.Length; i += TVectors.Width)
+            for (int i = 0; i < x.Length; i += 2 * TVectors.Width)
             {
-                TVectors.Store(Exponential<TVectors, TVector>.Of(TVectors.Load(at + i)), at + i);
+                TVector first = TVectors.Load(at + i), second = TVectors.Load(at + i + TVectors.Width);
+                Exponential<TVectors, TVector>.Of(ref first, ref second);
+                TVectors.Store(first, at + i);
+                TVectors.Store(second, at + i + TVectors.Width);
             }
         }
 
