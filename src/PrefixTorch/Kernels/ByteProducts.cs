@@ -29,11 +29,14 @@ internal unsafe interface IByteProducts<TVector>
     /// <summary>Adds the products of codes and of activations, a register each, to <paramref name="sum"/>, which holds those of a group.</summary>
     static abstract TVector DotInt4(TVector sum, TVector codes, TVector values);
 
+    /// <summary>What a group's products come to, as floats, which hold it exactly: 16 times code times activation.</summary>
+    static abstract TVector WholeInt4(TVector sum);
+
     /// <summary>
-    /// What a group's products come to: 16 times code times activation, less zero point times the sum of activations, which floats hold exactly; then times the activations' scale, which stands at
-    /// <paramref name="scale"/>, and their correction and offset (<see cref="Panels.GroupRows"/>) <paramref name="scaleBytes"/> and twice as many behind it.
+    /// The same, less zero point times the sum of activations, times the activations' scale, which stands at <paramref name="scale"/>; their correction and offset
+    /// (<see cref="Panels.GroupRows"/>) stand <paramref name="scaleBytes"/> and twice as many behind it.
     /// </summary>
-    static abstract TVector ScaleInt4(TVector sum, TVector zeroPoints, byte* scale, long scaleBytes);
+    static abstract TVector ScaleInt4(TVector corrected, byte* scale, long scaleBytes);
 }
 
 /// <summary>By sums of sixteen bits, for vectors of any width: these hold a group's eight products of int4; int8 is multiplied as words, since bytes of two signs would take more steps.</summary>
@@ -65,11 +68,10 @@ internal readonly unsafe struct WordProducts<TVectors, TVector> : IByteProducts<
     public static TVector DotInt4(TVector sum, TVector codes, TVector values) => TVectors.DotNibbles(sum, codes, values);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector ScaleInt4(TVector sum, TVector zeroPoints, byte* scale, long scaleBytes)
-    {
-        TVector parts = TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts)), whole = TVectors.ToFloat(TVectors.DotInt16(TVectors.Broadcast(0), sum, parts));
-        return TVectors.Multiply(TVectors.MultiplyAdd(zeroPoints, TVectors.Broadcast(*(float*)(scale + scaleBytes)), whole), TVectors.Broadcast(*(float*)scale));
-    }
+    public static TVector WholeInt4(TVector sum) => TVectors.ToFloat(TVectors.DotInt16(TVectors.Broadcast(0), sum, TVectors.Broadcast(BitConverter.Int32BitsToSingle(Parts))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector ScaleInt4(TVector corrected, byte* scale, long scaleBytes) => TVectors.Multiply(corrected, TVectors.Broadcast(*(float*)scale));
 }
 
 /// <summary>
@@ -105,11 +107,11 @@ internal readonly unsafe struct VnniProducts : IByteProducts<Vector256<float>>
     public static Vector256<float> DotInt4(Vector256<float> sum, Vector256<float> codes, Vector256<float> values) => Dot(sum, codes, values.AsSByte());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> ScaleInt4(Vector256<float> sum, Vector256<float> zeroPoints, byte* scale, long scaleBytes)
-    {
-        Vector256<float> shifted = Fma.MultiplyAdd(zeroPoints, Vector256.Create(*(float*)(scale + scaleBytes)), sum);
-        return Fma.MultiplyAdd(shifted, Vector256.Create(*(float*)scale), Vector256.Create(*(float*)(scale + (2 * scaleBytes))));
-    }
+    public static Vector256<float> WholeInt4(Vector256<float> sum) => sum;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ScaleInt4(Vector256<float> corrected, byte* scale, long scaleBytes) =>
+        Fma.MultiplyAdd(corrected, Vector256.Create(*(float*)scale), Vector256.Create(*(float*)(scale + (2 * scaleBytes))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Dot(Vector256<float> sum, Vector256<float> codes, Vector256<sbyte> values) =>

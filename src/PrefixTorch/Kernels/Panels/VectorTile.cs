@@ -111,10 +111,21 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
                     LoadHeader(header + TVectors.Width, out secondScale, out secondZeros);
                 }
 
-                WeighPair(0, d0, e0, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
-                WeighPair(1, d1, e1, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
-                WeighPair(2, d2, e2, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
-                WeighPair(3, d3, e3, scale, zeros, secondScale, secondZeros, scales, scaleBytes, sums, to);
+                // Step by step for all of them: of one, each step waits for the one before.
+                (d0, d1, d2, d3) = (TProducts.WholeInt4(d0), TProducts.WholeInt4(d1), TProducts.WholeInt4(d2), TProducts.WholeInt4(d3));
+                if (Registers > 1)
+                {
+                    (e0, e1, e2, e3) = (TProducts.WholeInt4(e0), TProducts.WholeInt4(e1), TProducts.WholeInt4(e2), TProducts.WholeInt4(e3));
+                }
+
+                CorrectPair(0, ref d0, ref e0, zeros, secondZeros, scales + scaleBytes);
+                CorrectPair(1, ref d1, ref e1, zeros, secondZeros, scales + scaleBytes);
+                CorrectPair(2, ref d2, ref e2, zeros, secondZeros, scales + scaleBytes);
+                CorrectPair(3, ref d3, ref e3, zeros, secondZeros, scales + scaleBytes);
+                WeighPair(0, d0, e0, scale, secondScale, scales, scaleBytes, sums, to);
+                WeighPair(1, d1, e1, scale, secondScale, scales, scaleBytes, sums, to);
+                WeighPair(2, d2, e2, scale, secondScale, scales, scaleBytes, sums, to);
+                WeighPair(3, d3, e3, scale, secondScale, scales, scaleBytes, sums, to);
             }
         }
     }
@@ -156,16 +167,28 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         }
     }
 
+    // Takes away what zero points come to.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void WeighPair(int row, TVector dot, TVector second, TVector scale, TVector zeros, TVector secondScale, TVector secondZeros, byte* scales, long scaleBytes, float* from, float* to)
+    private static void CorrectPair(int row, ref TVector dot, ref TVector second, TVector zeros, TVector secondZeros, byte* corrections)
+    {
+        TVector correction = TVectors.Broadcast(*(float*)(corrections + (row * sizeof(float))));
+        dot = TVectors.MultiplyAdd(zeros, correction, dot);
+        if (Registers > 1)
+        {
+            second = TVectors.MultiplyAdd(secondZeros, correction, second);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void WeighPair(int row, TVector dot, TVector second, TVector scale, TVector secondScale, byte* scales, long scaleBytes, float* from, float* to)
     {
         int at = row * Math.Min(2, Registers) * TVectors.Width;
         scales += row * sizeof(float);
-        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
+        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
         if (Registers > 1)
         {
             at += TVectors.Width;
-            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(second, secondZeros, scales, scaleBytes), secondScale, TVectors.Load(from + at)), to + at);
+            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(second, scales, scaleBytes), secondScale, TVectors.Load(from + at)), to + at);
         }
     }
 
@@ -285,7 +308,8 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     private static TVector Weigh(TVector sum, TVector dot, byte* header, int register, byte* scales, long scaleBytes)
     {
         LoadHeader(header + (register * TVectors.Width), out TVector scale, out TVector zeros);
-        return TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, zeros, scales, scaleBytes), scale, sum);
+        TVector corrected = TVectors.MultiplyAdd(zeros, TVectors.Broadcast(*(float*)(scales + scaleBytes)), TProducts.WholeInt4(dot));
+        return TVectors.MultiplyAdd(TProducts.ScaleInt4(corrected, scales, scaleBytes), scale, sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
