@@ -71,14 +71,16 @@ internal static unsafe class PanelProduct<TTile>
             XPitch = x.Pitch,
             XScaleBytes = x.ScaleBytes,
             Steps = CodeFormat.Int4Blocks(w.Columns),
-            Y = sums,
         };
         for (int panel = 0, some; panel < panels; panel += some)
         {
             some = Math.Min(PanelShape.PanelsAtOnce, panels - panel);
+            int n = first + (panel * Panel), count = Math.Min(some * Panel, end - n);
+
+            // A panel writes all of its outputs: where they are not all wanted, elsewhere first.
+            arguments.Y = count == some * Panel ? y + n : sums;
             TTile.MultiplyRow(some, &arguments);
-            int n = first + (panel * Panel);
-            TileProduct.Finish(w, bias, n, Math.Min(some * Panel, end - n), 1, sums, 0, y + n, 0);
+            TileProduct.Finish(w, bias, n, count, 1, arguments.Y, 0, y + n, 0);
             arguments.Weights += some * pitch;
         }
     }
