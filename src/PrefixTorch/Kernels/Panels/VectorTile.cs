@@ -209,12 +209,12 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         }
 
         // A block's two groups change roles, so that no register is copied to another, which some processors spend a step on.
-        TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, e0 = begin, e1 = begin, e2 = begin, e3 = begin;
+        TVector e0 = begin, e1 = begin, e2 = begin, e3 = begin;
         byte* header = null;
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
             byte* codes = w + CodeFormat.Int4Header;
-            AddGroup(codes, x, header, scales - pitch, scaleBytes, e0, e1, e2, e3, out d0, out d1, out d2, out d3, ref s0, ref s1, ref s2, ref s3);
+            AddGroup(codes, x, header, scales - pitch, scaleBytes, e0, e1, e2, e3, out TVector d0, out TVector d1, out TVector d2, out TVector d3, ref s0, ref s1, ref s2, ref s3);
             AddGroup(codes + CodeFormat.GroupCodes, x + pitch, w, scales, scaleBytes, d0, d1, d2, d3, out e0, out e1, out e2, out e3, ref s0, ref s1, ref s2, ref s3);
             Streams.Prefetch(w + BytesAhead);
             header = w + CodeFormat.GroupHeader;
