@@ -95,7 +95,7 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
 
-        int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = (limit + panelKeys - 1) / panelKeys * panelKeys;
+        int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = Padded(limit);
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, Piece)], scores = stackalloc float[count * pitch];
         for (int key = 0; key < limit; key += panelKeys)
         {
@@ -137,11 +137,14 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
+    // Scores of so many keys: of whole panels.
+    private static int Padded(int limit) => (limit + AttentionScores<TVectors, TVector>.Keys - 1) / AttentionScores<TVectors, TVector>.Keys * AttentionScores<TVectors, TVector>.Keys;
+
     // Scores to weights, their maximum and sum to the partial result. Up to a whole panel, scores beyond the limit are overwritten.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Weights(float* scores, float* keyScales, float* valueScales, in AttentionQuery query)
     {
-        int limit = query.Limit, two = 2 * TVectors.Width, padded = (limit + two - 1) / two * two;
+        int limit = query.Limit, padded = Padded(limit);
         Scale(scores, keyScales, limit);
         for (int i = limit; i < padded; i++)
         {

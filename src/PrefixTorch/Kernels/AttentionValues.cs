@@ -12,10 +12,13 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
     /// <summary>Values of a piece that is widened to floats: they stay in the first cache level.</summary>
     public const int Rows = 32;
 
+    // A lane holds two neighbours of bf16, which come apart in fewer steps than are needed to have them in order.
+    private static bool ArePairs => typeof(TElement) == typeof(BFloat16Element);
+
     /// <summary>
     /// Adds <paramref name="rows"/> values, each of which lies where <paramref name="values"/> says, and the first of which is the block's <paramref name="start"/>th, to every query's sums, which
     /// stand behind its partial result's first two numbers and begin with the block's first. Weights of one query begin <paramref name="pitch"/> floats after those of the one before.
-    /// Elements that are not read in order (<see cref="IElement.InOrder"/>) come all at once.
+    /// bf16 comes all at once.
     /// </summary>
     public static void Run(byte** values, int start, int rows, AttentionQuery* queries, int count, int headDim, float* weights, int pitch)
     {
@@ -34,7 +37,7 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
                     Four(
                         values, shared, headDim, isFirst, weights, weights + pitch, weights + third * pitch, weights + last * pitch,
                         queries[0].Partial + 2, queries[1].Partial + 2, queries[third].Partial + 2, queries[last].Partial + 2);
-                    for (int query = 0; query <= last && !TElement.InOrder; query++)
+                    for (int query = 0; query <= last && ArePairs; query++)
                     {
                         Order(queries[query].Partial + 2, headDim);
                     }
@@ -80,7 +83,7 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
             for (int j = 0; j < rows; j++)
             {
                 byte* value = values[j] + at;
-                TElement.LoadTwo<TVectors, TVector>(value, out TVector v0, out TVector v1);
+                LoadTwo(value, out TVector v0, out TVector v1);
                 TVector w = TVectors.Broadcast(w0[j]);
                 s00 = TVectors.MultiplyAdd(v0, w, s00);
                 s01 = TVectors.MultiplyAdd(v1, w, s01);
@@ -118,6 +121,21 @@ internal static unsafe class AttentionValues<TVectors, TVector, TElement>
             {
                 One(values, rows, d, headDim, isFirst, w3, to3);
             }
+        }
+    }
+
+    // Two registers of numbers that lie side by side: those of pairs in even and then in odd places.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void LoadTwo(byte* value, out TVector first, out TVector second)
+    {
+        if (ArePairs)
+        {
+            TVector pairs = TVectors.Load((float*)value);
+            (first, second) = (TVectors.LowHalves(pairs), TVectors.HighHalves(pairs));
+        }
+        else
+        {
+            (first, second) = (TElement.Load<TVectors, TVector>(value), TElement.Load<TVectors, TVector>(value + (TVectors.Width * TElement.Size)));
         }
     }
 

@@ -14,14 +14,6 @@ internal unsafe interface IElement
         where TVectors : struct, IVectors<TVector>
         where TVector : struct;
 
-    /// <summary>Two registers of numbers that lie side by side: those of bf16 in even and then in odd places, which takes less than in order; see <see cref="InOrder"/>.</summary>
-    static abstract void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct;
-
-    /// <summary>Whether <see cref="LoadTwo"/> leaves numbers in order.</summary>
-    static abstract bool InOrder { get; }
-
     /// <summary>Whether <see cref="Load{TVectors, TVector}(byte*)"/> takes so little that users widen a number again rather than store it widened.</summary>
     static abstract bool IsQuicklyWidened { get; }
 
@@ -43,13 +35,6 @@ internal unsafe struct Float32Element : IElement
     public static int Size => 4;
 
     public static bool IsQuicklyWidened => true;
-
-    public static bool InOrder => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -76,17 +61,6 @@ internal unsafe struct BFloat16Element : IElement
 
     public static bool IsQuicklyWidened => true;
 
-    public static bool InOrder => false;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct
-    {
-        TVector pairs = TVectors.Load((float*)from);
-        (first, second) = (TVectors.LowHalves(pairs), TVectors.HighHalves(pairs));
-    }
-
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
         where TVectors : struct, IVectors<TVector>
@@ -98,7 +72,7 @@ internal unsafe struct BFloat16Element : IElement
         where TVector : struct => TVectors.StoreBFloat16(value, (ushort*)to);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => (index == 0 ? packed.AsUInt32() << 16 : packed.AsUInt32() & Vector128.Create(0xffff0000)).AsSingle();
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => index == 0 ? Vectors128.LowHalves(packed) : Vectors128.HighHalves(packed);
 
     public static float Load(byte* from) => BitConverter.UInt32BitsToSingle((uint)*(ushort*)from << 16);
 
@@ -115,13 +89,6 @@ internal unsafe struct Float16Element : IElement
     public static int Size => 2;
 
     public static bool IsQuicklyWidened => false;
-
-    public static bool InOrder => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)
@@ -154,13 +121,6 @@ internal unsafe struct Int8Element : IElement
     public static int Size => 1;
 
     public static bool IsQuicklyWidened => false;
-
-    public static bool InOrder => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LoadTwo<TVectors, TVector>(byte* from, out TVector first, out TVector second)
-        where TVectors : struct, IVectors<TVector>
-        where TVector : struct => (first, second) = (Load<TVectors, TVector>(from), Load<TVectors, TVector>(from + (TVectors.Width * Size)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector Load<TVectors, TVector>(byte* from)

@@ -22,12 +22,11 @@ internal static unsafe class Streams
     /// </summary>
     public const int AlongRows = 512;
 
-    /// <summary>How far ahead, in bytes, where a matrix is read as one stream, row by row.</summary>
+    /// <summary>How far ahead, in bytes, where a matrix is read as one stream, row by row: what memory takes a while to bring.</summary>
     public const int AlongStream = 8192;
 
     private const long LongRow = 8192;
     private const long WithinRow = 4096;
-    private const long Distance = 8192;
 
     /// <summary>
     /// How far ahead: the same place of later rows, a multiple of four of them and some 8 KB on, which memory takes a while to bring; or further along where
@@ -38,7 +37,7 @@ internal static unsafe class Streams
 
     /// <summary>The same where rows are read in stretches, also of long ones: the same place of later rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static long RowsAhead(long pitch) => Math.Max(1, Distance / (4 * pitch)) * 4 * pitch;
+    public static long RowsAhead(long pitch) => Math.Max(1, AlongStream / (4 * pitch)) * 4 * pitch;
 
     /// <summary>The first cache line's begin at or behind <paramref name="memory"/>, which has one more line than is needed.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
