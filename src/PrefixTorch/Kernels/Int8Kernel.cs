@@ -25,6 +25,7 @@ internal static unsafe class Int8Kernel<TProducts, TVectors, TVector>
             throw new ArgumentException($"Activations stand as {x.Order} and int8 meets {TProducts.Order}; encode them so.", nameof(x));
         }
 
+        Streams.PrefetchScales(scales, first, end);
         long pitch = (long)CodeFormat.Int8Blocks(x.Columns) * CodeFormat.Int8Block;
         for (int group = first; group < end; group += Int8Shape.Group)
         {

@@ -53,6 +53,16 @@ internal static unsafe class Streams
         }
     }
 
+    /// <summary>Asks for the scales of outputs <paramref name="first"/> … <paramref name="end"/> − 1, if they have any: they come from memory too, and are not met before their codes' end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void PrefetchScales(float* scales, int first, int end)
+    {
+        for (int n = first; n < end && scales is not null; n += Line / sizeof(float))
+        {
+            Prefetch((byte*)(scales + n));
+        }
+    }
+
     /// <summary>At the first byte of each cache line, asks for the lines <paramref name="ahead"/> in three rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* w0, byte* w1, byte* w2, long at, long ahead)

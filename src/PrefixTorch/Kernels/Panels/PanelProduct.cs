@@ -23,6 +23,7 @@ internal static unsafe class PanelProduct<TTile>
     [SkipLocalsInit]
     public static void Run(TileWeights w, float* bias, int first, int end, GroupRows x, float* y, int yStride)
     {
+        Streams.PrefetchScales((float*)w.Scales, first, end);
         if (x.Rows == 1)
         {
             Row(w, bias, first, end, x, y);

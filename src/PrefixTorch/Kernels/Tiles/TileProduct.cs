@@ -45,11 +45,7 @@ internal static unsafe class TileProduct
     [SkipLocalsInit]
     public static void Run(TileWeights w, float* bias, int first, int end, byte* x, long xPitch, int rows, float* y, int yStride)
     {
-        // The outputs' scales come from memory too, and are not met before the end.
-        for (int n = first; n < end && w.Scales != 0; n += Streams.Line / sizeof(float))
-        {
-            Streams.Prefetch((byte*)w.Scales + ((long)n * sizeof(float)));
-        }
+        Streams.PrefetchScales((float*)w.Scales, first, end);
 
         // Rows of y often lie a power of two apart, where the cache has room for few of them: what several rows' tiles leave, a few numbers at a time,
         // they leave side by side first.
