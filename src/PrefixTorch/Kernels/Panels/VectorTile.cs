@@ -22,7 +22,18 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     private const int BytesAhead = 2 * PanelShape.BytesAhead;
 
     // Registers of a panel's outputs: one, two or four.
-    private static int Registers => CodeFormat.Panel / TVectors.Width;
+    private static int Registers
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => CodeFormat.Panel / TVectors.Width;
+    }
+
+    // Outputs that several rows meet at once, in one register or two.
+    private static int Pair
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Math.Min(2, Registers) * TVectors.Width;
+    }
 
     [SkipLocalsInit]
     public static void Multiply(int rows, TileArguments* arguments)
@@ -62,20 +73,19 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     [SkipLocalsInit]
     private static void AddTogether(int rows, int first, TileArguments* arguments)
     {
-        int pair = Math.Min(2, Registers) * TVectors.Width;
         float* sums = stackalloc float[Together * 2 * TVectors.Width];
-        for (int lane = 0; lane < CodeFormat.Panel; lane += pair)
+        for (int lane = 0; lane < CodeFormat.Panel; lane += Pair)
         {
-            for (int i = 0; i < Together * pair; i += TVectors.Width)
+            for (int i = 0; i < Together * Pair; i += TVectors.Width)
             {
-                bool adds = i / pair < rows && arguments->Adds != 0;
-                TVectors.Store(adds ? TVectors.Load((float*)((byte*)arguments->Y + ((first + (i / pair)) * arguments->YPitch)) + lane + (i % pair)) : TVectors.Broadcast(0), sums + i);
+                bool adds = i / Pair < rows && arguments->Adds != 0;
+                TVectors.Store(adds ? TVectors.Load((float*)((byte*)arguments->Y + ((first + (i / Pair)) * arguments->YPitch)) + lane + (i % Pair)) : TVectors.Broadcast(0), sums + i);
             }
 
             AddLanes(arguments, first, lane, sums, sums);
-            for (int i = 0; i < rows * pair; i += TVectors.Width)
+            for (int i = 0; i < rows * Pair; i += TVectors.Width)
             {
-                TVectors.Store(TVectors.Load(sums + i), (float*)((byte*)arguments->Y + ((first + (i / pair)) * arguments->YPitch)) + lane + (i % pair));
+                TVectors.Store(TVectors.Load(sums + i), (float*)((byte*)arguments->Y + ((first + (i / Pair)) * arguments->YPitch)) + lane + (i % Pair));
             }
         }
     }
@@ -88,7 +98,6 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         byte* w = arguments->Weights, x = arguments->X + (first * CodeFormat.Group), scales = arguments->XScales + (first * sizeof(float));
         long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
         int at = CodeFormat.Int4Header + (lane * sizeof(float));
-        TVector begin = TProducts.BeginInt4;
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
             if (lane == 0 && first == 0)
@@ -99,7 +108,8 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             byte* codes = w + at, header = w + lane;
             for (int group = 0; group < 2; group++, x += pitch, scales += pitch, codes += CodeFormat.GroupCodes, header += CodeFormat.GroupHeader)
             {
-                TVector d0 = begin, d1 = begin, d2 = begin, d3 = begin, e0 = begin, e1 = begin, e2 = begin, e3 = begin;
+                TVector d0 = TProducts.BeginInt4, d1 = TProducts.BeginInt4, d2 = TProducts.BeginInt4, d3 = TProducts.BeginInt4;
+                TVector e0 = TProducts.BeginInt4, e1 = TProducts.BeginInt4, e2 = TProducts.BeginInt4, e3 = TProducts.BeginInt4;
                 AddPairLine(0, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
                 AddPairLine(1, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
                 AddPairLine(2, codes, x, ref d0, ref d1, ref d2, ref d3, ref e0, ref e1, ref e2, ref e3);
@@ -182,13 +192,14 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void WeighPair(int row, TVector dot, TVector second, TVector scale, TVector secondScale, byte* scales, long scaleBytes, float* from, float* to)
     {
-        int at = row * Math.Min(2, Registers) * TVectors.Width;
+        int at = row * Pair;
         scales += row * sizeof(float);
-        TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(dot, scales, scaleBytes), scale, TVectors.Load(from + at)), to + at);
+        dot = TProducts.ScaleInt4(dot, scales, scaleBytes);
+        second = Registers > 1 ? TProducts.ScaleInt4(second, scales, scaleBytes) : dot;
+        TVectors.Store(TVectors.MultiplyAdd(dot, scale, TVectors.Load(from + at)), to + at);
         if (Registers > 1)
         {
-            at += TVectors.Width;
-            TVectors.Store(TVectors.MultiplyAdd(TProducts.ScaleInt4(second, scales, scaleBytes), secondScale, TVectors.Load(from + at)), to + at);
+            TVectors.Store(TVectors.MultiplyAdd(second, secondScale, TVectors.Load(from + at + TVectors.Width)), to + at + TVectors.Width);
         }
     }
 
@@ -196,127 +207,153 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddOne(int row, TileArguments* arguments)
     {
-        byte* w = arguments->Weights, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
         float* y = (float*)((byte*)arguments->Y + (row * arguments->YPitch));
+        Part a = new(0, y, arguments->Adds), b = new(1, y, arguments->Adds), c = new(2, y, arguments->Adds), d = new(3, y, arguments->Adds);
+        byte* w = arguments->Weights, x = arguments->X + (row * CodeFormat.Group), scales = arguments->XScales + (row * sizeof(float));
         long pitch = arguments->XPitch, scaleBytes = arguments->XScaleBytes;
-        TVector begin = TProducts.BeginInt4, zero = TVectors.Broadcast(0), s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-        if (arguments->Adds != 0)
-        {
-            s0 = TVectors.Load(y);
-            s1 = Registers > 1 ? TVectors.Load(y + TVectors.Width) : zero;
-            s2 = Registers > 2 ? TVectors.Load(y + (2 * TVectors.Width)) : zero;
-            s3 = Registers > 2 ? TVectors.Load(y + (3 * TVectors.Width)) : zero;
-        }
 
-        // A block's two groups change roles, so that no register is copied to another, which some processors spend a step on.
-        TVector e0 = begin, e1 = begin, e2 = begin, e3 = begin;
-        byte* header = null;
+        // Before the first group stands one that comes to nothing.
+        float none = 0;
+        Weighing before = new(w, (byte*)&none, 0);
         for (long block = arguments->Steps; block > 0; block--, w += CodeFormat.Int4BlockBytes)
         {
             byte* codes = w + CodeFormat.Int4Header;
-            AddGroup(codes, x, header, scales - pitch, scaleBytes, e0, e1, e2, e3, out TVector d0, out TVector d1, out TVector d2, out TVector d3, ref s0, ref s1, ref s2, ref s3);
-            AddGroup(codes + CodeFormat.GroupCodes, x + pitch, w, scales, scaleBytes, d0, d1, d2, d3, out e0, out e1, out e2, out e3, ref s0, ref s1, ref s2, ref s3);
+            AddGroup(codes, x, before, ref a, ref b, ref c, ref d);
+            before = new(w, scales, scaleBytes);
+            AddGroup(codes + CodeFormat.GroupCodes, x + pitch, before, ref a, ref b, ref c, ref d);
+            before = new(w + CodeFormat.GroupHeader, scales + pitch, scaleBytes);
             Streams.Prefetch(w + BytesAhead);
-            header = w + CodeFormat.GroupHeader;
             x += 2 * pitch;
             scales += 2 * pitch;
         }
 
-        scales -= pitch;
-        s0 = Weigh(s0, e0, header, 0, scales, scaleBytes);
-        s1 = Registers > 1 ? Weigh(s1, e1, header, 1, scales, scaleBytes) : s1;
-        s2 = Registers > 2 ? Weigh(s2, e2, header, 2, scales, scaleBytes) : s2;
-        s3 = Registers > 2 ? Weigh(s3, e3, header, 3, scales, scaleBytes) : s3;
-        TVectors.Store(s0, y);
-        if (Registers > 1)
-        {
-            TVectors.Store(s1, y + TVectors.Width);
-        }
-
-        if (Registers > 2)
-        {
-            TVectors.Store(s2, y + (2 * TVectors.Width));
-            TVectors.Store(s3, y + (3 * TVectors.Width));
-        }
+        a.Finish(0, before, y);
+        b.Finish(1, before, y);
+        c.Finish(2, before, y);
+        d.Finish(3, before, y);
     }
 
-    // One group's products, and between them those of the group before meet its scales: step by step these wait for the one before, and a processor that looks a hundred steps ahead finds little
-    // else to do.
+    // One group's products, and between them those of the group before meet its scales: step by step these wait for the one before, and a processor that looks a hundred operations ahead, or
+    // twenty, finds little else to do.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddGroup(
-        byte* codes,
-        byte* x,
-        byte* header,
-        byte* scales,
-        long scaleBytes,
-        TVector p0,
-        TVector p1,
-        TVector p2,
-        TVector p3,
-        out TVector d0,
-        out TVector d1,
-        out TVector d2,
-        out TVector d3,
-        ref TVector s0,
-        ref TVector s1,
-        ref TVector s2,
-        ref TVector s3)
+    private static void AddGroup(byte* codes, byte* x, in Weighing before, ref Part a, ref Part b, ref Part c, ref Part d)
     {
-        d0 = d1 = d2 = d3 = TProducts.BeginInt4;
-        AddLine(0, codes, x, ref d0, ref d1, ref d2, ref d3);
-        if (header != null)
-        {
-            s0 = Weigh(s0, p0, header, 0, scales, scaleBytes);
-            s2 = Registers > 2 ? Weigh(s2, p2, header, 2, scales, scaleBytes) : s2;
-        }
-
-        AddLine(1, codes, x, ref d0, ref d1, ref d2, ref d3);
-        AddLine(2, codes, x, ref d0, ref d1, ref d2, ref d3);
-        if (header != null)
-        {
-            s1 = Registers > 1 ? Weigh(s1, p1, header, 1, scales, scaleBytes) : s1;
-            s3 = Registers > 2 ? Weigh(s3, p3, header, 3, scales, scaleBytes) : s3;
-        }
-
-        AddLine(3, codes, x, ref d0, ref d1, ref d2, ref d3);
+        a.Turn();
+        b.Turn();
+        c.Turn();
+        d.Turn();
+        AddLine(0, codes, x, before, ref a, ref b, ref c, ref d);
+        AddLine(1, codes, x, before, ref a, ref b, ref c, ref d);
+        AddLine(2, codes, x, before, ref a, ref b, ref c, ref d);
+        AddLine(3, codes, x, before, ref a, ref b, ref c, ref d);
     }
 
-    // What a line of a group's codes gives with both of its words of values, for all of a panel's registers.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddLine(int line, byte* codes, byte* v, ref TVector d0, ref TVector d1, ref TVector d2, ref TVector d3)
+    private static void AddLine(int line, byte* codes, byte* x, in Weighing before, ref Part a, ref Part b, ref Part c, ref Part d)
     {
         codes += line * Line;
+        x += line * 2 * sizeof(int);
         Streams.Prefetch(codes + BytesAhead);
-        v += line * 2 * sizeof(int);
-        TVector first = TVectors.Broadcast(*(float*)v), next = TVectors.Broadcast(*(float*)(v + sizeof(int)));
-        d0 = Dot(d0, codes, 0, first, next);
-        d1 = Registers > 1 ? Dot(d1, codes, 1, first, next) : d1;
-        d2 = Registers > 2 ? Dot(d2, codes, 2, first, next) : d2;
-        d3 = Registers > 2 ? Dot(d3, codes, 3, first, next) : d3;
+        a.Step(line, 0, codes, x, before);
+        b.Step(line, 1, codes, x, before);
+        c.Step(line, 2, codes, x, before);
+        d.Step(line, 3, codes, x, before);
     }
 
-    // The same for one of them.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Dot(TVector dot, byte* line, int register, TVector first, TVector next)
+    // A group's scales and zero points, and where the activations' scale stands.
+    private readonly struct Weighing(byte* header, byte* scales, long scaleBytes)
     {
-        TVector bytes = TVectors.Load((float*)line + (register * TVectors.Width));
-        TProducts.UnpackInt4(bytes, out TVector low, out TVector high);
-        return TProducts.DotInt4(TProducts.DotInt4(dot, low, first), high, next);
+        public readonly byte* Header = header;
+        public readonly byte* Scales = scales;
+        public readonly long ScaleBytes = scaleBytes;
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector Weigh(TVector sum, TVector dot, byte* header, int register, byte* scales, long scaleBytes)
+    // One of a panel's registers: the products of a group, those of the group before on their way, and the sums. Of registers that there are not nothing is done.
+    private struct Part
     {
-        LoadHeader(header + (register * TVectors.Width), out TVector scale, out TVector zeros);
-        TVector corrected = TVectors.MultiplyAdd(zeros, TVectors.Broadcast(*(float*)(scales + scaleBytes)), TProducts.WholeInt4(dot));
-        return TVectors.MultiplyAdd(TProducts.ScaleInt4(corrected, scales, scaleBytes), scale, sum);
+        public TVector Dot;
+        public TVector Before;
+        public TVector Header;
+        public TVector Sum;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Part(int register, float* y, uint adds)
+        {
+            Dot = Before = TProducts.BeginInt4;
+            Header = Sum = TVectors.Broadcast(0);
+            if (register < Registers && adds != 0)
+            {
+                Sum = TVectors.Load(y + (register * TVectors.Width));
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Turn()
+        {
+            Before = Dot;
+            Dot = TProducts.BeginInt4;
+        }
+
+        // What a line of codes gives with both of its words of values; and one of the four steps of the group before.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Step(int line, int register, byte* codes, byte* x, in Weighing before)
+        {
+            if (register < Registers)
+            {
+                TProducts.UnpackInt4(TVectors.Load((float*)codes + (register * TVectors.Width)), out TVector low, out TVector high);
+                Dot = TProducts.DotInt4(TProducts.DotInt4(Dot, low, TVectors.Broadcast(*(float*)x)), high, TVectors.Broadcast(*(float*)(x + sizeof(int))));
+                Weigh(line, register, before);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Finish(int register, in Weighing last, float* y)
+        {
+            if (register < Registers)
+            {
+                Before = Dot;
+                Weigh(0, register, last);
+                Weigh(1, register, last);
+                Weigh(2, register, last);
+                Weigh(3, register, last);
+                TVectors.Store(Sum, y + (register * TVectors.Width));
+            }
+        }
+
+        // Products as floats, less what zero points come to, times both scales, added up.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private void Weigh(int step, int register, in Weighing by)
+        {
+            byte* header = by.Header + (register * TVectors.Width);
+            switch (step)
+            {
+                case 0:
+                    Header = Bytes(header + CodeFormat.Panel);
+                    Before = TProducts.WholeInt4(Before);
+                    break;
+                case 1:
+                    Before = TVectors.MultiplyAdd(Header, TVectors.Broadcast(*(float*)(by.Scales + by.ScaleBytes)), Before);
+                    Header = Bytes(header);
+                    break;
+                case 2:
+                    Header = TVectors.Multiply(Header, Header);
+                    Before = TProducts.ScaleInt4(Before, by.Scales, by.ScaleBytes);
+                    break;
+                default:
+                    Sum = TVectors.MultiplyAdd(Before, Header, Sum);
+                    break;
+            }
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void LoadHeader(byte* header, out TVector scale, out TVector zeros)
     {
-        TVector u = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header));
-        scale = TVectors.Multiply(u, u);
-        zeros = TVectors.ToFloat(TVectors.LoadUInt8AsInt32(header + CodeFormat.Panel));
+        TVector root = Bytes(header);
+        scale = TVectors.Multiply(root, root);
+        zeros = Bytes(header + CodeFormat.Panel);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector Bytes(byte* at) => TVectors.ToFloat(TVectors.LoadUInt8AsInt32(at));
 }
