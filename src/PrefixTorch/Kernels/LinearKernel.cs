@@ -31,6 +31,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     public static int MostRows => TVectors.Width == Vectors512.Width || TElement.IsQuicklyWidened ? 16 : 4;
 
     /// <summary>Computes outputs <paramref name="first"/> … <paramref name="end"/> − 1 of every row.</summary>
+    [SkipLocalsInit]
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
         if (end - first < LinearShape.FewestTogether)
@@ -39,21 +40,31 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             {
                 for (int r = 0; r < rows; r++)
                 {
-                    One(TileAt(n, r, 1));
+                    One(TileAt(n, r));
                 }
             }
 
             return;
         }
 
+        // Tiles of several rows are not cut: their panel has what is left of three rows of the matrix.
+        float* rest = stackalloc float[ProductShape.Outputs * Vector512<float>.Count];
+        ProductTile several = new() { XStride = xStride, YStride = yStride, Outputs = ProductShape.Outputs, Count = columns, Panel = rest };
+        long pitch = (long)columns * TElement.Size, ahead = Streams.Ahead(pitch);
         for (int group = first; group < end; group += LinearShape.Group)
         {
             int groupEnd = Math.Min(end, group + LinearShape.Group), r = 0;
-            for (; rows - r >= 3; r += 4)
+            for (; rows - r >= 3; r += ProductShape.Rows)
             {
-                for (int n = group; n < groupEnd; n += 3)
+                several.Rows = Math.Min(ProductShape.Rows, rows - r);
+                several.X = x + ((long)r * xStride);
+                for (int n = group; n < groupEnd; n += ProductShape.Outputs)
                 {
-                    FourByThree(TileAt(Math.Min(n, end - 3), r, Math.Min(4, rows - r)));
+                    int at = Math.Min(n, end - ProductShape.Outputs);
+                    byte* w = weight + (at * pitch);
+                    several.Bias = bias is null ? null : bias + at;
+                    several.Y = y + ((long)r * yStride) + at;
+                    FourByThree<TVectors, TVector, TElement>.Multiply<OnlyRows>(several, w, w + pitch, w + (2 * pitch), ahead);
                 }
             }
 
@@ -62,16 +73,16 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             {
                 if (rows - r == 2)
                 {
-                    TwoByFour(TileAt(Math.Min(n, end - 4), r, 2));
+                    TwoByFour(TileAt(Math.Min(n, end - 4), r));
                 }
                 else
                 {
-                    OneByFour(TileAt(Math.Min(n, end - 4), r, 1));
+                    OneByFour(TileAt(Math.Min(n, end - 4), r));
                 }
             }
         }
 
-        Tile TileAt(int output, int row, int count) => new(weight, bias, columns, output, x + ((long)row * xStride), xStride, count, y + ((long)row * yStride) + output, yStride);
+        Tile TileAt(int output, int row) => new(weight, bias, columns, output, x + ((long)row * xStride), xStride, y + ((long)row * yStride) + output, yStride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -144,46 +155,6 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
         Finish(tile, 1, 4, k, y1);
     }
 
-    // Twelve sums, three registers of weights and one of x: the sixteen registers of AVX2. Of three rows the last one is there twice.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FourByThree(in Tile tile)
-    {
-        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
-        byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch;
-        int last = tile.Rows - 1;
-        float* x0 = tile.X, x1 = x0 + tile.XStride, x2 = x1 + tile.XStride, x3 = x0 + (last * tile.XStride);
-        TVector zero = TVectors.Broadcast(0), s00 = zero, s01 = zero, s02 = zero, s10 = zero, s11 = zero, s12 = zero, s20 = zero, s21 = zero, s22 = zero, s30 = zero, s31 = zero, s32 = zero;
-        int k = 0, columns = tile.Columns;
-        for (; k + TVectors.Width <= columns; k += TVectors.Width)
-        {
-            long at = (long)k * TElement.Size;
-            Streams.Prefetch(w0, w1, w2, at, ahead);
-            TVector a0 = TElement.Load<TVectors, TVector>(w0 + at), a1 = TElement.Load<TVectors, TVector>(w1 + at), a2 = TElement.Load<TVectors, TVector>(w2 + at);
-            TVector v = TVectors.Load(x0 + k);
-            s00 = TVectors.MultiplyAdd(a0, v, s00);
-            s01 = TVectors.MultiplyAdd(a1, v, s01);
-            s02 = TVectors.MultiplyAdd(a2, v, s02);
-            v = TVectors.Load(x1 + k);
-            s10 = TVectors.MultiplyAdd(a0, v, s10);
-            s11 = TVectors.MultiplyAdd(a1, v, s11);
-            s12 = TVectors.MultiplyAdd(a2, v, s12);
-            v = TVectors.Load(x2 + k);
-            s20 = TVectors.MultiplyAdd(a0, v, s20);
-            s21 = TVectors.MultiplyAdd(a1, v, s21);
-            s22 = TVectors.MultiplyAdd(a2, v, s22);
-            v = TVectors.Load(x3 + k);
-            s30 = TVectors.MultiplyAdd(a0, v, s30);
-            s31 = TVectors.MultiplyAdd(a1, v, s31);
-            s32 = TVectors.MultiplyAdd(a2, v, s32);
-        }
-
-        Vector128<float> y0 = TVectors.Sums(s00, s01, s02, s02), y1 = TVectors.Sums(s10, s11, s12, s12), y2 = TVectors.Sums(s20, s21, s22, s22), y3 = TVectors.Sums(s30, s31, s32, s32);
-        Finish(tile, 0, 3, k, y0);
-        Finish(tile, 1, 3, k, y1);
-        Finish(tile, 2, 3, k, y2);
-        Finish(tile, last, 3, k, y3);
-    }
-
     // A row's outputs: what is left of K from column k on, less than a register, and the bias.
     private static void Finish(in Tile tile, int row, int outputs, int k, Vector128<float> sums)
     {
@@ -202,9 +173,8 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     }
 
     /// <summary>Some rows and outputs: where the first of either stands.</summary>
-    private readonly struct Tile(byte* weight, float* bias, int columns, int output, float* x, int xStride, int rows, float* y, int yStride)
+    private readonly struct Tile(byte* weight, float* bias, int columns, int output, float* x, int xStride, float* y, int yStride)
     {
-        public readonly int Rows = rows;
         public readonly int Columns = columns;
         public readonly long Pitch = (long)columns * TElement.Size;
         public readonly byte* Weights = weight + ((long)output * columns * TElement.Size);
