@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using PrefixTorch.Kernels.Tiles;
 
 namespace PrefixTorch.Kernels.Panels;
@@ -254,10 +255,11 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         codes += line * Line;
         x += line * 2 * sizeof(int);
         Streams.Prefetch(codes + BytesAhead);
-        a.Step(line, 0, codes, x, before);
-        b.Step(line, 1, codes, x, before);
-        c.Step(line, 2, codes, x, before);
-        d.Step(line, 3, codes, x, before);
+        TVector first = TVectors.Broadcast(*(float*)x), next = TVectors.Broadcast(*(float*)(x + sizeof(int)));
+        a.Step(line, 0, codes, first, next, before);
+        b.Step(line, 1, codes, first, next, before);
+        c.Step(line, 2, codes, first, next, before);
+        d.Step(line, 3, codes, first, next, before);
     }
 
     // A group's scales and zero points, and where the activations' scale stands.
@@ -296,13 +298,21 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
 
         // What a line of codes gives with both of its words of values; and one of the four steps of the group before.
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Step(int line, int register, byte* codes, byte* x, in Weighing before)
+        public void Step(int line, int register, byte* codes, TVector first, TVector next, in Weighing before)
         {
             if (register < Registers)
             {
                 TProducts.UnpackInt4(TVectors.Load((float*)codes + (register * TVectors.Width)), out TVector low, out TVector high);
-                Dot = TProducts.DotInt4(TProducts.DotInt4(Dot, low, TVectors.Broadcast(*(float*)x)), high, TVectors.Broadcast(*(float*)(x + sizeof(int))));
-                Weigh(line, register, before);
+                Dot = TProducts.DotInt4(TProducts.DotInt4(Dot, low, first), high, next);
+                if (typeof(TVector) != typeof(Vector128<float>))
+                {
+                    Weigh(line, register, before);
+                }
+                else if (line == 0)
+                {
+                    // What four registers would hold from line to line does not fit in sixteen.
+                    WeighWhole(register, before);
+                }
             }
         }
 
@@ -312,12 +322,18 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             if (register < Registers)
             {
                 Before = Dot;
-                Weigh(0, register, last);
-                Weigh(1, register, last);
-                Weigh(2, register, last);
-                Weigh(3, register, last);
+                WeighWhole(register, last);
                 TVectors.Store(Sum, y + (register * TVectors.Width));
             }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private void WeighWhole(int register, in Weighing by)
+        {
+            Weigh(0, register, by);
+            Weigh(1, register, by);
+            Weigh(2, register, by);
+            Weigh(3, register, by);
         }
 
         // Products as floats, less what zero points come to, times both scales, added up.
