@@ -83,11 +83,11 @@ internal static unsafe class BlockedProduct<TVectors, TVector, TElement>
                     Prefetch(w + nextAt, w1 + nextAt, w2 + nextAt, asked, Math.Min(bytes, asked + share));
                     if (row == 0)
                     {
-                        FourByThree<TVectors, TVector, TElement>.Multiply<FirstRows>(tile, w + at, w1 + at, w2 + at, 0);
+                        FourByThree<TVectors, TVector, TElement>.Multiply<FirstRows>(tile, w + at, w1 + at, w2 + at);
                     }
                     else
                     {
-                        FourByThree<TVectors, TVector, TElement>.Multiply<LaterRows>(tile, null, null, null, 0);
+                        FourByThree<TVectors, TVector, TElement>.Multiply<LaterRows>(tile, null, null, null);
                     }
 
                     tile.Panel += ProductShape.Outputs * ProductShape.Columns;

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace PrefixTorch.Kernels;
 
-/// <summary>Some rows of <c>x</c> and some outputs over a block of columns: what <see cref="FourByThree{TVectors, TVector, TElement}"/> reads and writes. Sums rest in memory from one block to the next.</summary>
+/// <summary>What <see cref="FourByThree{TVectors, TVector, TElement}"/> reads and writes: pointers are to the tile's first row, column and output. Sums rest in memory from one block of columns to the next.</summary>
 internal unsafe struct ProductTile
 {
     public float* X;
@@ -12,9 +12,14 @@ internal unsafe struct ProductTile
     public int Outputs;
     public int Count;
     public float* Panel;
+
+    /// <summary>Sums between blocks. Like <see cref="IsFirst"/> and <see cref="IsLast"/> it means nothing to <see cref="OnlyRows"/>, whose columns are not cut.</summary>
     public float* Sums;
     public bool IsFirst;
     public bool IsLast;
+
+    /// <summary>How far ahead <see cref="OnlyRows"/> ask for weights.</summary>
+    public long Ahead;
     public float* Bias;
     public float* Y;
     public long YStride;
@@ -43,7 +48,7 @@ internal static unsafe class FourByThree<TVectors, TVector, TElement>
     /// the cache, and behind them what is left of each row, less than a register: the panel of <see cref="OnlyRows"/> has room for just that. Rows and outputs beyond the last are the last ones again.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply<TPass>(in ProductTile tile, byte* w0, byte* w1, byte* w2, long ahead)
+    public static void Multiply<TPass>(in ProductTile tile, byte* w0, byte* w1, byte* w2)
     {
         // Rows that are alone meet all columns at once: they have no sums to keep, and so much less to hold in registers.
         bool isWhole = typeof(TPass) == typeof(OnlyRows);
@@ -70,6 +75,7 @@ internal static unsafe class FourByThree<TVectors, TVector, TElement>
             s32 = TVectors.Load(sums + 11 * TVectors.Width);
         }
 
+        long ahead = tile.Ahead;
         int count = tile.Count, whole = count & -TVectors.Width;
         for (int k = 0; k < whole; k += TVectors.Width)
         {
@@ -99,7 +105,11 @@ internal static unsafe class FourByThree<TVectors, TVector, TElement>
                 }
             }
 
-            panel += 3 * TVectors.Width;
+            if (!isWhole)
+            {
+                panel += 3 * TVectors.Width;
+            }
+
             TVector v = TVectors.Load(x0 + k);
             s00 = TVectors.MultiplyAdd(a0, v, s00);
             s01 = TVectors.MultiplyAdd(a1, v, s01);
@@ -124,7 +134,6 @@ internal static unsafe class FourByThree<TVectors, TVector, TElement>
             Vector128<float> y0 = TVectors.Sums(s00, s10, s20, s30), y1 = TVectors.Sums(s01, s11, s21, s31), y2 = TVectors.Sums(s02, s12, s22, s32);
 
             int tail = count - whole;
-            panel = tile.Panel + (isWhole ? 0 : (long)3 * whole);
             if (typeof(TPass) != typeof(LaterRows))
             {
                 for (int i = 0; i < tail; i++)

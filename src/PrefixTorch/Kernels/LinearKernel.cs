@@ -47,12 +47,13 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             return;
         }
 
-        // Tiles of several rows are not cut: their panel has what is left of three rows of the matrix.
+        // Several rows meet all columns at once: their panel needs room only for what is left of three rows of the matrix.
         float* rest = stackalloc float[ProductShape.Outputs * Vector512<float>.Count];
-        ProductTile several = new() { XStride = xStride, YStride = yStride, Outputs = ProductShape.Outputs, Count = columns, Panel = rest };
-        long pitch = (long)columns * TElement.Size, ahead = Streams.Ahead(pitch);
+        long pitch = (long)columns * TElement.Size;
+        ProductTile several = new() { XStride = xStride, YStride = yStride, Outputs = ProductShape.Outputs, Count = columns, Panel = rest, Ahead = Streams.Ahead(pitch) };
         for (int group = first; group < end; group += LinearShape.Group)
         {
+            // A tile that would go beyond the end overlaps the one before, whose outputs then get the same bits again.
             int groupEnd = Math.Min(end, group + LinearShape.Group), r = 0;
             for (; rows - r >= 3; r += ProductShape.Rows)
             {
@@ -64,11 +65,10 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
                     byte* w = weight + (at * pitch);
                     several.Bias = bias is null ? null : bias + at;
                     several.Y = y + ((long)r * yStride) + at;
-                    FourByThree<TVectors, TVector, TElement>.Multiply<OnlyRows>(several, w, w + pitch, w + (2 * pitch), ahead);
+                    FourByThree<TVectors, TVector, TElement>.Multiply<OnlyRows>(several, w, w + pitch, w + (2 * pitch));
                 }
             }
 
-            // A tile that would go beyond the end overlaps the one before, whose outputs then get the same bits again.
             for (int n = group; n < groupEnd && r < rows; n += 4)
             {
                 if (rows - r == 2)

@@ -57,7 +57,8 @@ internal static unsafe class Streams
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void PrefetchScales(float* scales, int first, int end)
     {
-        for (int n = first; n < end && scales is not null; n += Line / sizeof(float))
+        const int floats = Line / sizeof(float);
+        for (int n = first / floats * floats; n < end && scales is not null; n += floats)
         {
             Prefetch((byte*)(scales + n));
         }

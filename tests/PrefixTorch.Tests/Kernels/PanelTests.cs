@@ -66,6 +66,11 @@ public unsafe class PanelTests
             Check<VectorTile<VnniProducts, Vectors256, Vector256<float>>>();
         }
 
+        if (Cpu.Available.Contains(Isa.Avx512))
+        {
+            Check<VectorTile<WordProducts<Vectors512, Vector512<float>>, Vectors512, Vector512<float>>>();
+        }
+
         if (TileCode.Supports(TileSource.Int4))
         {
             Check<ByteTile>();

@@ -16,7 +16,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
     private const int Together = 4;
     private const int FewestTogether = 3;
 
-    // Blocks whose codes stay in the first cache level while a panel's parts, each as wide as a register, are computed.
+    // Blocks whose codes stay in the first cache level while a panel's pairs of registers are computed, one after the other.
     private const int Near = 16;
 
     // How far ahead a single row asks for codes: its panels stand one behind the other in memory.
@@ -234,8 +234,8 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         d.Finish(3, before, y);
     }
 
-    // One group's products, and between them those of the group before meet its scales: step by step these wait for the one before, and a processor that looks a hundred operations ahead, or
-    // twenty, finds little else to do.
+    // One group's products, and between them those of the group before meet its scales. Each of their steps waits for the one before: side by side they would keep a processor waiting that looks
+    // some twenty operations ahead, as a Zen 1 does.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddGroup(byte* codes, byte* x, in Weighing before, ref Part a, ref Part b, ref Part c, ref Part d)
     {
@@ -262,7 +262,7 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         d.Step(line, 3, codes, first, next, before);
     }
 
-    // A group's scales and zero points, and where the activations' scale stands.
+    // Where a group's scales and zero points stand, and the activations' scale; its correction and offset are so many bytes behind it, and twice as many.
     private readonly struct Weighing(byte* header, byte* scales, long scaleBytes)
     {
         public readonly byte* Header = header;
@@ -270,19 +270,19 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
         public readonly long ScaleBytes = scaleBytes;
     }
 
-    // One of a panel's registers: the products of a group, those of the group before on their way, and the sums. Of registers that there are not nothing is done.
+    // One of a panel's registers: the products of a group; those of the group before, and the factor that they meet next (zero points, then the root of the scale, then the scale); and the sums.
+    // Where a panel has fewer registers, the rest do nothing.
     private struct Part
     {
         public TVector Dot;
         public TVector Before;
-        public TVector Header;
+        public TVector Factor;
         public TVector Sum;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Part(int register, float* y, uint adds)
         {
-            Dot = Before = TProducts.BeginInt4;
-            Header = Sum = TVectors.Broadcast(0);
+            Dot = TProducts.BeginInt4;
             if (register < Registers && adds != 0)
             {
                 Sum = TVectors.Load(y + (register * TVectors.Width));
@@ -344,19 +344,19 @@ internal readonly unsafe struct VectorTile<TProducts, TVectors, TVector> : IPane
             switch (step)
             {
                 case 0:
-                    Header = Bytes(header + CodeFormat.Panel);
+                    Factor = Bytes(header + CodeFormat.Panel);
                     Before = TProducts.WholeInt4(Before);
                     break;
                 case 1:
-                    Before = TVectors.MultiplyAdd(Header, TVectors.Broadcast(*(float*)(by.Scales + by.ScaleBytes)), Before);
-                    Header = Bytes(header);
+                    Before = TVectors.MultiplyAdd(Factor, TVectors.Broadcast(*(float*)(by.Scales + by.ScaleBytes)), Before);
+                    Factor = Bytes(header);
                     break;
                 case 2:
-                    Header = TVectors.Multiply(Header, Header);
+                    Factor = TVectors.Multiply(Factor, Factor);
                     Before = TProducts.ScaleInt4(Before, by.Scales, by.ScaleBytes);
                     break;
                 default:
-                    Sum = TVectors.MultiplyAdd(Before, Header, Sum);
+                    Sum = TVectors.MultiplyAdd(Before, Factor, Sum);
                     break;
             }
         }
