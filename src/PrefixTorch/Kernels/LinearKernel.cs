@@ -34,6 +34,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     [SkipLocalsInit]
     public static void Run(byte* weight, float* bias, int columns, int first, int end, float* x, int xStride, int rows, float* y, int yStride)
     {
+        long pitch = (long)columns * TElement.Size, ahead = Streams.Ahead(pitch);
         if (end - first < LinearShape.FewestTogether)
         {
             for (int n = first; n < end; n++)
@@ -49,8 +50,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
 
         // Several rows meet all columns at once: their panel needs room only for what is left of three rows of the matrix.
         float* rest = stackalloc float[ProductShape.Outputs * Vector512<float>.Count];
-        long pitch = (long)columns * TElement.Size;
-        ProductTile several = new() { XStride = xStride, YStride = yStride, Outputs = ProductShape.Outputs, Count = columns, Panel = rest, Ahead = Streams.Ahead(pitch) };
+        ProductTile several = new() { XStride = xStride, YStride = yStride, Outputs = ProductShape.Outputs, Count = columns, Panel = rest, Ahead = ahead };
         for (int group = first; group < end; group += LinearShape.Group)
         {
             // A tile that would go beyond the end overlaps the one before, whose outputs then get the same bits again.
@@ -82,7 +82,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
             }
         }
 
-        Tile TileAt(int output, int row) => new(weight, bias, columns, output, x + ((long)row * xStride), xStride, y + ((long)row * yStride) + output, yStride);
+        Tile TileAt(int output, int row) => new(weight, bias, columns, pitch, ahead, output, x + ((long)row * xStride), xStride, y + ((long)row * yStride) + output, yStride);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -103,7 +103,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void OneByFour(in Tile tile)
     {
-        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
+        long pitch = tile.Pitch, ahead = tile.Ahead;
         byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
         float* x = tile.X;
         TVector s0 = TVectors.Broadcast(0), s1 = s0, s2 = s0, s3 = s0;
@@ -125,7 +125,7 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TwoByFour(in Tile tile)
     {
-        long pitch = tile.Pitch, ahead = Streams.Ahead(pitch);
+        long pitch = tile.Pitch, ahead = tile.Ahead;
         byte* w0 = tile.Weights, w1 = w0 + pitch, w2 = w1 + pitch, w3 = w2 + pitch;
         float* x0 = tile.X, x1 = x0 + tile.XStride;
         TVector zero = TVectors.Broadcast(0), s00 = zero, s01 = zero, s02 = zero, s03 = zero, s10 = zero, s11 = zero, s12 = zero, s13 = zero;
@@ -173,11 +173,12 @@ internal static unsafe class LinearKernel<TVectors, TVector, TElement>
     }
 
     /// <summary>Some rows and outputs: where the first of either stands.</summary>
-    private readonly struct Tile(byte* weight, float* bias, int columns, int output, float* x, int xStride, float* y, int yStride)
+    private readonly struct Tile(byte* weight, float* bias, int columns, long pitch, long ahead, int output, float* x, int xStride, float* y, int yStride)
     {
         public readonly int Columns = columns;
-        public readonly long Pitch = (long)columns * TElement.Size;
-        public readonly byte* Weights = weight + ((long)output * columns * TElement.Size);
+        public readonly long Pitch = pitch;
+        public readonly long Ahead = ahead;
+        public readonly byte* Weights = weight + (output * pitch);
         public readonly float* Bias = bias is null ? null : bias + output;
         public readonly float* X = x;
         public readonly long XStride = xStride;
