@@ -109,7 +109,7 @@ internal sealed unsafe class ShapeHost(KvLayout layout, int vocabulary) : IKvCac
 
     string? IKvCacheHost.Decode(int[] ids) => null;
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(layout, capacity);
+    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills) => new HostKvBuffer(layout, capacity, fills);
 
     void IKvCacheHost.Evaluate(KvCache cache) => throw new NotSupportedException();
 

@@ -9,11 +9,15 @@ internal sealed unsafe class HostKvBuffer : KvBuffer
     private readonly NativeBlock _block;
     private readonly HostKvPlanes _planes;
 
-    /// <summary>An empty buffer. Memory that no token has touched is not committed by the operating system.</summary>
-    public HostKvBuffer(KvLayout layout, int capacity)
+    /// <summary>
+    /// An empty buffer. Memory that no token has touched is not committed by the operating system, except where most of it is about to be written: then it lies in huge pages where there are any, and
+    /// attention, which reads a little of each head after another, seldom waits for the table of pages.
+    /// </summary>
+    public HostKvBuffer(KvLayout layout, int capacity, bool fills)
         : base(layout, capacity, claimed: 0)
     {
-        _block = NativeBlock.Allocate(layout.BytesPerToken * capacity);
+        long bytes = layout.BytesPerToken * capacity;
+        _block = fills ? NativeBlock.AllocateHuge(bytes) : NativeBlock.Allocate(bytes);
         _planes = HostKvPlanes.Over(_block.Pointer, layout, capacity);
     }
 

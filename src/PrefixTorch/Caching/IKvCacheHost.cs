@@ -24,8 +24,8 @@ public interface IKvCacheHost
     /// <summary>The text of tokens, for whoever reads a state file; null where the model came without a tokenizer.</summary>
     internal string? Decode(int[] ids);
 
-    /// <summary>An empty buffer on the model's device.</summary>
-    internal KvBuffer Allocate(int capacity);
+    /// <summary>An empty buffer on the model's device; <paramref name="fills"/> tells that most of it is about to be written.</summary>
+    internal KvBuffer Allocate(int capacity, bool fills);
 
     /// <summary>Computes keys and values of the cache's last tokens that have none yet, and the logits after them.</summary>
     internal void Evaluate(KvCache cache);

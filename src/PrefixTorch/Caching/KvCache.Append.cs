@@ -11,8 +11,9 @@ public sealed partial class KvCache
     /// </summary>
     /// <param name="ids">The new tokens, read in one forward pass.</param>
     /// <param name="origins">Where they came from.</param>
-    /// <param name="expected">How many tokens are likely to follow in later appends, so that a new buffer has room for them.</param>
-    internal KvAppend BeginAppend(ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, int expected = 0)
+    /// <param name="rest">How many tokens follow in later appends for certain, so that a new buffer has room for them.</param>
+    /// <param name="likely">How many are likely to follow those.</param>
+    internal KvAppend BeginAppend(ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, int rest = 0, int likely = 0)
     {
         State state = Hold();
         List<KvSegment> segments = [.. state.Segments];
@@ -36,8 +37,8 @@ public sealed partial class KvCache
             {
                 // Doubling, to a cap: a long chat lies in a few long buffers, and nothing is ever moved.
                 int need = ids.Length - done;
-                int capacity = Math.Max(need, Math.Clamp(Math.Max(state.Evaluated, need + expected), SmallestBuffer, LargestBuffer));
-                KvBuffer buffer = _host.Allocate(capacity);
+                int capacity = Math.Max(need, Math.Clamp(Math.Max(state.Evaluated, need + rest + likely), SmallestBuffer, LargestBuffer));
+                KvBuffer buffer = _host.Allocate(capacity, fills: need + rest >= capacity / 2);
                 buffer.TryClaim(0, need);
                 var opened = new KvSegment(buffer, 0, need);
                 segments.Add(opened);

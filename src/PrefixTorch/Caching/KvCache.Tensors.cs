@@ -62,7 +62,7 @@ public sealed partial class KvCache
             return new KvCache(model);
         }
 
-        KvBuffer buffer = model.Allocate(tokens.Length);
+        KvBuffer buffer = model.Allocate(tokens.Length, fills: true);
         try
         {
             buffer.TryClaim(0, tokens.Length);

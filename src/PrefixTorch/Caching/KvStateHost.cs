@@ -20,7 +20,7 @@ internal sealed class KvStateHost(KvStatePart part, string? text, IReadOnlyList<
 
     public string? Decode(int[] ids) => text;
 
-    public KvBuffer Allocate(int capacity) => new HostKvBuffer(Layout, capacity);
+    public KvBuffer Allocate(int capacity, bool fills) => new HostKvBuffer(Layout, capacity, fills);
 
     public void Evaluate(KvCache cache) => throw new InvalidOperationException("A state that was read without its model cannot compute.");
 }

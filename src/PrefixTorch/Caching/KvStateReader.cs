@@ -141,7 +141,7 @@ internal static class KvStateReader
     {
         using var scope = torch.NewDisposeScope();
         using var noGrad = torch.no_grad();
-        KvBuffer to = host.Allocate(from.Capacity);
+        KvBuffer to = host.Allocate(from.Capacity, fills: true);
         to.TryClaim(0, from.Capacity);
         KvSegment source = new(from, 0, from.Capacity), target = new(to, 0, from.Capacity);
         for (int layer = 0; layer < from.Layout.Layers; layer++)

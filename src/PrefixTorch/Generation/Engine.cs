@@ -96,12 +96,12 @@ internal sealed class Engine : IDisposable
     /// <param name="ids">The tokens, computed in one pass.</param>
     /// <param name="origins">Where they came from.</param>
     /// <param name="firstLogits">The first token whose logits are wanted; those of the last are in any case.</param>
-    /// <param name="expected">How many are likely to follow, so that they lie in one buffer.</param>
+    /// <param name="rest">How many follow, so that they lie in one buffer.</param>
     /// <param name="cancellation">Ends the pass between layers.</param>
     /// <returns>The logits asked for, <c>[rows, V]</c>.</returns>
-    public float[] Compute(KvCache cache, ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, int firstLogits, int expected = 0, CancellationToken cancellation = default)
+    public float[] Compute(KvCache cache, ReadOnlySpan<int> ids, ReadOnlySpan<TokenOrigin> origins, int firstLogits, int rest = 0, CancellationToken cancellation = default)
     {
-        using KvAppend append = cache.BeginAppend(ids, origins, expected);
+        using KvAppend append = cache.BeginAppend(ids, origins, rest);
         int first = Math.Clamp(firstLogits, 0, ids.Length - 1);
         int[] rows = [.. Enumerable.Range(first, ids.Length - first)];
         var logits = new float[rows.Length * (long)_vocabulary];

@@ -19,8 +19,8 @@ public sealed partial class Llama
 
     private KvIdentity Identity => _identity ??= Identify();
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) =>
-        _device is null ? new HostKvBuffer(_layout, capacity) : new TorchKvBuffer(_layout, capacity, _device);
+    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills) =>
+        _device is null ? new HostKvBuffer(_layout, capacity, fills) : new TorchKvBuffer(_layout, capacity, _device);
 
     void IKvCacheHost.Evaluate(KvCache cache)
     {

@@ -151,8 +151,7 @@ internal sealed class SequenceRun
         }
 
         ids = _ids.AsSpan(0, count);
-        int expected = _ids.Length - count + Math.Min(_options?.MaxNewTokens ?? 0, 1024);
-        return Cache.BeginAppend(ids, _origins.AsSpan(0, count), expected);
+        return Cache.BeginAppend(ids, _origins.AsSpan(0, count), rest: _ids.Length - count, likely: Math.Min(_options?.MaxNewTokens ?? 0, 1024));
     }
 
     /// <summary>Whether these are the last tokens before something is chosen, so that their logits are wanted.</summary>

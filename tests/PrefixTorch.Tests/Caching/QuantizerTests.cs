@@ -73,7 +73,7 @@ public sealed unsafe class QuantizerTests
 
     private static KvSegment Segment(float[] numbers, int width, DType dtype)
     {
-        var buffer = new HostKvBuffer(new KvLayout(1, 1, width, dtype), numbers.Length / width);
+        var buffer = new HostKvBuffer(new KvLayout(1, 1, width, dtype), numbers.Length / width, fills: false);
         fixed (float* from = numbers)
         {
             KernelSet.Current.Convert(DType.Float32, (byte*)from, dtype, buffer.Keys(0, 0, 0), numbers.Length);

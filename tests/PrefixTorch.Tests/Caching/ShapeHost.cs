@@ -21,7 +21,7 @@ internal sealed class ShapeHost(KvIdentity identity, KvLayout layout) : IKvCache
 
     string? IKvCacheHost.Decode(int[] ids) => null;
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) => new HostKvBuffer(layout, capacity);
+    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills) => new HostKvBuffer(layout, capacity, fills);
 
     void IKvCacheHost.Evaluate(KvCache cache) => throw new NotSupportedException();
 }

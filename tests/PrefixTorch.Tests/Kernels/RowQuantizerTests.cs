@@ -60,7 +60,7 @@ public unsafe class RowQuantizerTests
     {
         (int width, float[] numbers) = rows;
         var layout = new KvLayout(1, 1, width, DType.Int8);
-        var buffer = new HostKvBuffer(layout, 3);
+        var buffer = new HostKvBuffer(layout, 3, fills: false);
         using (var scope = torch.NewDisposeScope())
         {
             torch.Tensor row = torch.tensor(numbers, [1, 3, width]);
@@ -124,7 +124,7 @@ public unsafe class RowQuantizerTests
                 Assert.All(codes, code => Assert.Equal(0, code));
             }
 
-            var buffer = new HostKvBuffer(new KvLayout(1, 1, 67, DType.Int8), 1);
+            var buffer = new HostKvBuffer(new KvLayout(1, 1, 67, DType.Int8), 1, fills: false);
             using var scope = torch.NewDisposeScope();
             torch.Tensor row = torch.tensor(numbers, [1, 1, 67]);
             KvTensors.Write(new KvSegment(buffer, 0, 1), 0, row, row);

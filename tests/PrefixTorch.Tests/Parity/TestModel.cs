@@ -79,7 +79,7 @@ internal sealed class TestModel : IKvCacheHost, IDisposable
 
     string? IKvCacheHost.Decode(int[] ids) => null;
 
-    KvBuffer IKvCacheHost.Allocate(int capacity) => _onDevice ? new TorchKvBuffer(Layout, capacity, torch.CPU) : new HostKvBuffer(Layout, capacity);
+    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills) => _onDevice ? new TorchKvBuffer(Layout, capacity, torch.CPU) : new HostKvBuffer(Layout, capacity, fills);
 
     void IKvCacheHost.Evaluate(KvCache cache) => Append(cache, [.. cache.Pending.Select(pending => pending.Id)]);
 
