@@ -95,14 +95,21 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: false, keys);
         KeyValueRun.Rows(runs, limit, headDim * TElement.Size, areValues: true, values);
 
-        int panelKeys = AttentionScores<TVectors, TVector>.Keys, pitch = Padded(limit);
+        int panelKeys = AttentionScores<TVectors, TVector, TElement>.Keys, pitch = Padded(limit);
         float* panel = stackalloc float[headDim * Math.Max(panelKeys, Piece)], scores = stackalloc float[count * pitch];
         for (int key = 0; key < limit; key += panelKeys)
         {
-            // Memory brings the values meanwhile.
             int now = Math.Min(panelKeys, limit - key);
-            KeyPanel<TElement>.Fill(keys + key, values + key, now, headDim, panel, panelKeys);
-            AttentionScores<TVectors, TVector>.Run(panel, headDim, queries, count, scores + key, pitch);
+            if (AttentionScores<TVectors, TVector, TElement>.InPairs(count, headDim))
+            {
+                KeyPanel<Float32Element>.Fill(keys + key, now, headDim / 2, panel, panelKeys, ahead: 0);
+            }
+            else
+            {
+                KeyPanel<TElement>.Fill(keys + key, now, headDim, panel, panelKeys, ahead: 0);
+            }
+
+            AttentionScores<TVectors, TVector, TElement>.Run(panel, headDim, queries, count, scores + key, pitch, keys[key] + (long)panelKeys * headDim * TElement.Size, values[key]);
         }
 
         float* scales = stackalloc float[2 * limit];
@@ -137,10 +144,10 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
         }
     }
 
-    // Scores of so many keys: of whole panels.
-    private static int Padded(int limit) => (limit + AttentionScores<TVectors, TVector>.Keys - 1) / AttentionScores<TVectors, TVector>.Keys * AttentionScores<TVectors, TVector>.Keys;
+    // Room for scores of so many keys: of whole panels, and of as many registers as exponentials are taken of at once.
+    private static int Padded(int limit) => (limit + 4 * TVectors.Width - 1) / (4 * TVectors.Width) * (4 * TVectors.Width);
 
-    // Scores to weights, their maximum and sum to the partial result. Up to a whole panel, scores beyond the limit are overwritten.
+    // Scores to weights, their maximum and sum to the partial result. Up to where its room ends, scores beyond the limit are overwritten.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Weights(float* scores, float* keyScales, float* valueScales, in AttentionQuery query)
     {
@@ -189,13 +196,17 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
 
         float max = TVectors.Largest(TVectors.Max(even, odd));
         TVector shift = TVectors.Broadcast(max), sums = TVectors.Broadcast(0);
-        for (int i = 0; i < padded; i += 2 * TVectors.Width)
+        for (int i = 0; i < padded; i += 4 * TVectors.Width)
         {
-            TVector e = TVectors.Subtract(TVectors.Load(scores + i), shift), f = TVectors.Subtract(TVectors.Load(scores + i + TVectors.Width), shift);
-            Exponential<TVectors, TVector>.Of(ref e, ref f);
-            TVectors.Store(e, scores + i);
-            TVectors.Store(f, scores + i + TVectors.Width);
-            sums = TVectors.Add(TVectors.Add(sums, e), f);
+            float* at = scores + i;
+            TVector e = TVectors.Subtract(TVectors.Load(at), shift), f = TVectors.Subtract(TVectors.Load(at + TVectors.Width), shift);
+            TVector g = TVectors.Subtract(TVectors.Load(at + 2 * TVectors.Width), shift), h = TVectors.Subtract(TVectors.Load(at + 3 * TVectors.Width), shift);
+            Exponential<TVectors, TVector>.OfNotPositive(ref e, ref f, ref g, ref h);
+            TVectors.Store(e, at);
+            TVectors.Store(f, at + TVectors.Width);
+            TVectors.Store(g, at + 2 * TVectors.Width);
+            TVectors.Store(h, at + 3 * TVectors.Width);
+            sums = TVectors.Add(TVectors.Add(TVectors.Add(TVectors.Add(sums, e), f), g), h);
         }
 
         sum = TVectors.Sum(sums);

@@ -13,28 +13,27 @@ internal static unsafe class KeyPanel<TElement>
     // Squares of four rows and four times 32 bits, which hold a few elements each. Wider registers would exchange as much across their halves as they save.
     private const int Square = 16;
 
-    // How many keys ahead memory is asked for them: they mostly lie one behind the other.
-    private const long KeysAhead = 16;
-
     /// <summary>
     /// Fills a panel, <c>[D, pitch]</c>, with <paramref name="count"/> keys, at most <paramref name="pitch"/>, which is a multiple of four. Lanes beyond
-    /// the last key are undefined. Memory is asked for what lies at <paramref name="wanted"/>, as long as the keys, a few lines at a time: some processors wait for all that are asked for at once.
+    /// the last key are undefined. Memory is asked for the keys so many bytes <paramref name="ahead"/>, unless that is zero.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Fill(byte** keys, byte** wanted, int count, int headDim, float* panel, long pitch)
+    public static void Fill(byte** keys, int count, int headDim, float* panel, long pitch, long ahead)
     {
         int last = count - 1, bytes = headDim * TElement.Size;
         long step = pitch * (sizeof(float) / TElement.Size);
         for (int j = 0; j < count; j += 4)
         {
             byte* k0 = keys[j], k1 = keys[Math.Min(j + 1, last)], k2 = keys[Math.Min(j + 2, last)], k3 = keys[Math.Min(j + 3, last)];
-            byte* n0 = wanted[j], n1 = wanted[Math.Min(j + 1, last)], n2 = wanted[Math.Min(j + 2, last)], n3 = wanted[Math.Min(j + 3, last)];
             float* to = panel + j;
             int at = 0;
             for (; at + Square <= bytes; at += Square, to += 4 * step)
             {
-                Streams.Prefetch(n0, n1, n2, n3, at, 0);
-                Streams.Prefetch(k0, k1, k2, k3, at, KeysAhead * bytes);
+                if (ahead != 0)
+                {
+                    Streams.Prefetch(k0, k1, k2, k3, at, ahead);
+                }
+
                 Vector128<float> a = Vector128.Load((float*)(k0 + at)), b = Vector128.Load((float*)(k1 + at));
                 Vector128<float> c = Vector128.Load((float*)(k2 + at)), d = Vector128.Load((float*)(k3 + at));
                 Vectors128.Transpose(ref a, ref b, ref c, ref d);

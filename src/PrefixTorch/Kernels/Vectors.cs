@@ -92,6 +92,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary><c>value × 2^exponent</c> for whole exponents from −252 to 254.</summary>
     static abstract TVector TimesPowerOfTwo(TVector value, TVector exponent);
 
+    /// <summary>A float's exponent from the lowest bits of each lane, its digits zero.</summary>
+    static abstract TVector AsExponents(TVector bits);
+
     /// <summary>Adds up the lanes, always in the same order.</summary>
     static abstract float Sum(TVector value);
 
@@ -202,6 +205,9 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> TimesPowerOfTwo(Vector512<float> value, Vector512<float> exponent) => Avx512F.Scale(value, exponent);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> AsExponents(Vector512<float> bits) => (bits.AsUInt32() << 23).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector512<float> value) => Vectors256.Sum(value.GetLower() + value.GetUpper());
@@ -334,6 +340,9 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> AsExponents(Vector256<float> bits) => (bits.AsUInt32() << 23).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector256<float> value) => Vectors128.Sum(value.GetLower() + value.GetUpper());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -458,6 +467,9 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
         Vector128<int> whole = Vector128.ConvertToInt32Native(exponent), half = whole >> 1, bias = Vector128.Create(127);
         return value * ((half + bias) << 23).AsSingle() * ((whole - half + bias) << 23).AsSingle();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> AsExponents(Vector128<float> bits) => (bits.AsUInt32() << 23).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Vector128<float> value) => (value[0] + value[2]) + (value[1] + value[3]);

@@ -46,26 +46,48 @@ public unsafe class ExponentialTests
         }
     }
 
-    private static float[] Exp(string isa, float[] x) => Enum.Parse<Isa>(isa) switch
+    [Theory]
+    [MemberData(nameof(Isas))]
+    public void OfNumbersThatAreNotPositiveItGivesTheSameBitsWithFewerSteps(string isa)
     {
-        Isa.Avx512 or Isa.Amx => Exp<Vectors512, Vector512<float>>(x),
-        Isa.Avx2 or Isa.AvxVnni => Exp<Vectors256, Vector256<float>>(x),
-        _ => Exp<Vectors128, Vector128<float>>(x),
+        float[] x = [.. Enumerable.Range(0, 90 * 1000).Select(i => -i * 0.001f), -0f, -88, -127, -1000, -1e9f, float.MinValue, float.NegativeInfinity, float.NaN];
+        Assert.Equal(Bits(Exp(isa, x)), Bits(Exp(isa, x, areNotPositive: true)));
+    }
+
+    private static uint[] Bits(float[] numbers) => [.. numbers.Select(number => float.IsNaN(number) ? uint.MaxValue : BitConverter.SingleToUInt32Bits(number))];
+
+    private static float[] Exp(string isa, float[] x, bool areNotPositive = false) => Enum.Parse<Isa>(isa) switch
+    {
+        Isa.Avx512 or Isa.Amx => Exp<Vectors512, Vector512<float>>(x, areNotPositive),
+        Isa.Avx2 or Isa.AvxVnni => Exp<Vectors256, Vector256<float>>(x, areNotPositive),
+        _ => Exp<Vectors128, Vector128<float>>(x, areNotPositive),
     };
 
-    private static float[] Exp<TVectors, TVector>(float[] x)
+    private static float[] Exp<TVectors, TVector>(float[] x, bool areNotPositive)
         where TVectors : struct, IVectors<TVector>
         where TVector : struct
     {
-        float[] y = [.. x, .. new float[2 * TVectors.Width]];
+        float[] y = [.. x, .. new float[4 * TVectors.Width]];
         fixed (float* at = y)
         {
-            for (int i = 0; i < x.Length; i += 2 * TVectors.Width)
+            for (int i = 0; i < x.Length; i += 4 * TVectors.Width)
             {
-                TVector first = TVectors.Load(at + i), second = TVectors.Load(at + i + TVectors.Width);
-                Exponential<TVectors, TVector>.Of(ref first, ref second);
-                TVectors.Store(first, at + i);
-                TVectors.Store(second, at + i + TVectors.Width);
+                float* second = at + i + TVectors.Width, third = second + TVectors.Width, fourth = third + TVectors.Width;
+                TVector a = TVectors.Load(at + i), b = TVectors.Load(second), c = TVectors.Load(third), d = TVectors.Load(fourth);
+                if (areNotPositive)
+                {
+                    Exponential<TVectors, TVector>.OfNotPositive(ref a, ref b, ref c, ref d);
+                }
+                else
+                {
+                    Exponential<TVectors, TVector>.Of(ref a, ref b);
+                    Exponential<TVectors, TVector>.Of(ref c, ref d);
+                }
+
+                TVectors.Store(a, at + i);
+                TVectors.Store(b, second);
+                TVectors.Store(c, third);
+                TVectors.Store(d, fourth);
             }
         }
 

@@ -9,6 +9,9 @@ internal unsafe struct VectorPairs : IPairs
     // Keys that are turned at a time.
     private const int PanelRows = PairTileEmitter.MostRegisters * PairTileEmitter.Lanes;
 
+    // How many keys ahead memory is asked for them: they mostly lie one behind the other.
+    private const long KeysAhead = 16;
+
     public static int MostRows => PairTileEmitter.MostRows;
 
     public static int MostRegisters => PairTileEmitter.MostRegisters;
@@ -65,7 +68,7 @@ internal unsafe struct VectorPairs : IPairs
     {
         if (typeof(TElement) == typeof(BFloat16Element))
         {
-            KeyPanel<Float32Element>.Fill(keys, keys, count, headDim / 2, (float*)panel, PanelRows);
+            KeyPanel<Float32Element>.Fill(keys, count, headDim / 2, (float*)panel, PanelRows, KeysAhead * headDim * sizeof(ushort));
             return;
         }
 
@@ -77,6 +80,6 @@ internal unsafe struct VectorPairs : IPairs
             RowKernels<Vectors512, Vector512<float>>.Convert<TElement, BFloat16Element>(keys[i], rows[i], headDim);
         }
 
-        KeyPanel<Float32Element>.Fill(rows, rows, count, headDim / 2, (float*)panel, PanelRows);
+        KeyPanel<Float32Element>.Fill(rows, count, headDim / 2, (float*)panel, PanelRows, ahead: 0);
     }
 }
