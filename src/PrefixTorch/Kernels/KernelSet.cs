@@ -121,7 +121,7 @@ internal sealed unsafe class KernelSet<TProducts, TVectors, TVector>(Isa isa) : 
     {
         DType.Float32 => LinearKernel<TVectors, TVector, Float32Element>.MostRows,
         DType.BFloat16 => LinearKernel<TVectors, TVector, BFloat16Element>.MostRows,
-        DType.Float16 => LinearKernel<TVectors, TVector, Float16Element>.MostRows,
+        DType.Float16 => LinearKernel<TVectors, TVector, Float16Weight>.MostRows,
         _ => throw NoKernel(type),
     };
 
@@ -136,7 +136,7 @@ internal sealed unsafe class KernelSet<TProducts, TVectors, TVector>(Isa isa) : 
                 LinearKernel<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             case DType.Float16:
-                LinearKernel<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
+                LinearKernel<TVectors, TVector, Float16Weight>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride);
                 break;
             default:
                 throw NoKernel(type);
@@ -154,7 +154,7 @@ internal sealed unsafe class KernelSet<TProducts, TVectors, TVector>(Isa isa) : 
                 BlockedProduct<TVectors, TVector, BFloat16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
                 break;
             case DType.Float16:
-                BlockedProduct<TVectors, TVector, Float16Element>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
+                BlockedProduct<TVectors, TVector, Float16Weight>.Run(weight, bias, columns, first, end, x, xStride, rows, y, yStride, workspace);
                 break;
             default:
                 throw NoKernel(type);

@@ -31,6 +31,9 @@ internal unsafe interface IVectors<TVector>
     /// <summary>Widens IEEE half precision, subnormals and infinities included.</summary>
     static abstract TVector LoadFloat16(ushort* from);
 
+    /// <summary>IEEE half precision in a float's places: 2^112 times too small, and what is infinite or not a number no greater than the next power of two would be.</summary>
+    static abstract TVector LoadFloat16Scaled(ushort* from);
+
     /// <summary>Converts signed bytes.</summary>
     static abstract TVector LoadInt8(sbyte* from);
 
@@ -128,12 +131,13 @@ internal unsafe struct Vectors512 : IVectors<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadFloat16(ushort* from)
     {
-        Vector512<uint> bits = Avx512F.ConvertToVector512UInt32(Vector256.Load(from));
-        Vector512<uint> magnitude = (bits & Vector512.Create(0x7fffu)) << 13;
-        Vector512<uint> scaled = (magnitude.AsSingle() * Vector512.Create(HalfBits.Rescale)).AsUInt32();
-        Vector512<uint> special = Vector512.GreaterThan(magnitude.AsInt32(), Vector512.Create(HalfBits.LastFinite)).AsUInt32() & Vector512.Create(0x7f800000u);
-        return (scaled | special | ((bits & Vector512.Create(0x8000u)) << 16)).AsSingle();
+        Vector512<float> scaled = LoadFloat16Scaled(from);
+        Vector512<uint> special = Vector512.Create(HalfBits.Special), isSpecial = Vector512.Equals(scaled.AsUInt32() & special, special);
+        return ((scaled * Vector512.Create(HalfBits.Rescale)).AsUInt32() | (isSpecial & Vector512.Create(0x7f800000u))).AsSingle();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadFloat16Scaled(ushort* from) => ((Avx512F.ConvertToVector512Int32(Vector256.Load((short*)from)) << 13).AsUInt32() & Vector512.Create(HalfBits.InPlace)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadInt8(sbyte* from) => Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(from)));
@@ -251,12 +255,13 @@ internal unsafe struct Vectors256 : IVectors<Vector256<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadFloat16(ushort* from)
     {
-        Vector256<uint> bits = Avx2.ConvertToVector256Int32(from).AsUInt32();
-        Vector256<uint> magnitude = (bits & Vector256.Create(0x7fffu)) << 13;
-        Vector256<uint> scaled = (magnitude.AsSingle() * Vector256.Create(HalfBits.Rescale)).AsUInt32();
-        Vector256<uint> special = Vector256.GreaterThan(magnitude.AsInt32(), Vector256.Create(HalfBits.LastFinite)).AsUInt32() & Vector256.Create(0x7f800000u);
-        return (scaled | special | ((bits & Vector256.Create(0x8000u)) << 16)).AsSingle();
+        Vector256<float> scaled = LoadFloat16Scaled(from);
+        Vector256<uint> special = Vector256.Create(HalfBits.Special), isSpecial = Vector256.Equals(scaled.AsUInt32() & special, special);
+        return ((scaled * Vector256.Create(HalfBits.Rescale)).AsUInt32() | (isSpecial & Vector256.Create(0x7f800000u))).AsSingle();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadFloat16Scaled(ushort* from) => ((Avx2.ConvertToVector256Int32((short*)from) << 13).AsUInt32() & Vector256.Create(HalfBits.InPlace)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadInt8(sbyte* from) => Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(from));
@@ -375,6 +380,10 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadFloat16(ushort* from) => HalfBits.Widen(Vector128.WidenLower(Vector64.Load(from).ToVector128()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadFloat16Scaled(ushort* from) =>
+        ((Vector128.WidenLower(Vector64.Load((short*)from).ToVector128()) << 13).AsUInt32() & Vector128.Create(HalfBits.InPlace)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadInt8(sbyte* from) =>
@@ -526,6 +535,13 @@ internal static class WholeNumbers
 internal static class HalfBits
 {
     public const float Rescale = 5.192296858534828e+33f;
+
+    /// <summary>A half's sign, exponent and mantissa where a float has them.</summary>
+    public const uint InPlace = 0x8fffe000;
+
+    /// <summary>The exponent there of what is infinite or not a number.</summary>
+    public const uint Special = 0x0f800000;
+
     public const int LastFinite = 0x7bff << 13;
 
     /// <summary>Widens what lies in the lower half of each lane; the upper half is zero.</summary>

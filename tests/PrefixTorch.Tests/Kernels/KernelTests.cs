@@ -88,6 +88,43 @@ public unsafe class KernelTests
 
     [Theory]
     [MemberData(nameof(Isas))]
+    public void EveryHalfIsAWeight(string isa)
+    {
+        // Each output has one weight, in the only column that is not zero: by every tile of rows.
+        const int Columns = 48, Rows = 20;
+        KernelSet kernels = Kernels(isa);
+        const int Outputs = 65536;
+        using var weight = new Numbers(Outputs * Columns, DType.Float16, seed: 1);
+        var codes = new Span<ushort>(weight.Data, Outputs * Columns);
+        codes.Clear();
+        float[] x = new float[Rows * Columns], y = new float[Rows * Outputs];
+        for (int n = 0; n < Outputs; n++)
+        {
+            codes[n * Columns + 19] = (ushort)n;
+        }
+
+        for (int r = 0; r < Rows; r++)
+        {
+            x[r * Columns + 19] = 1;
+        }
+
+        foreach (int rows in new[] { 1, 2, 3, Rows })
+        {
+            fixed (float* from = x, to = y)
+            {
+                kernels.Linear(DType.Float16, weight.Data, null, Columns, 0, Outputs, from, Columns, rows, to, Outputs);
+            }
+
+            for (int i = 0; i < rows * Outputs; i++)
+            {
+                var half = (float)BitConverter.UInt16BitsToHalf((ushort)(i % Outputs));
+                Assert.True(float.IsNaN(half) ? !float.IsFinite(y[i]) : y[i] == half, $"{rows} rows, {half}: {y[i]}");
+            }
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Isas))]
     public void ARowGivesTheSameBitsAloneAndInABatch(string isa)
     {
         KernelSet kernels = Kernels(isa);
