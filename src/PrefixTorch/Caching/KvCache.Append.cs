@@ -38,6 +38,8 @@ public sealed partial class KvCache
                 // Doubling, to a cap: a long chat lies in a few long buffers, and nothing is ever moved.
                 int need = ids.Length - done;
                 int capacity = Math.Max(need, Math.Clamp(Math.Max(state.Evaluated, need + rest + likely), SmallestBuffer, LargestBuffer));
+
+                // For certain at least half of it: what is committed at once is at most twice what is needed.
                 KvBuffer buffer = _host.Allocate(capacity, fills: need + rest >= capacity / 2);
                 buffer.TryClaim(0, need);
                 var opened = new KvSegment(buffer, 0, need);

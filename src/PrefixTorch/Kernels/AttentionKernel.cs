@@ -109,7 +109,9 @@ internal static unsafe class AttentionKernel<TVectors, TVector, TElement>
                 KeyPanel<TElement>.Fill(keys + key, now, headDim, panel, panelKeys, ahead: 0);
             }
 
-            AttentionScores<TVectors, TVector, TElement>.Run(panel, headDim, queries, count, scores + key, pitch, keys[key] + (long)panelKeys * headDim * TElement.Size, values[key]);
+            // The next keys mostly lie behind these, also those of the next block.
+            byte* nextKeys = keys[key] + (long)panelKeys * headDim * TElement.Size;
+            AttentionScores<TVectors, TVector, TElement>.Run(panel, headDim, queries, count, scores + key, pitch, nextKeys, values[key]);
         }
 
         float* scales = stackalloc float[2 * limit];

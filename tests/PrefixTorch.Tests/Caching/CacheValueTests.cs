@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using PrefixTorch.Caching;
 using PrefixTorch.Generation;
+using PrefixTorch.Memory;
 using PrefixTorch.Tests.Parity;
 using TorchSharp;
 
@@ -40,6 +41,26 @@ public sealed class CacheValueTests : IDisposable
         Assert.Same(first.Segments[0].Buffer, second.Segments[0].Buffer);
         Assert.Equal([1, 2, 3, 4], first.Tokens);
         Assert.Equal([1, 2, 3, 5], second.Tokens);
+    }
+
+    [Fact]
+    public void OnlyWhatIsCertainToBeWrittenFillsABuffer()
+    {
+        // Huge pages commit all of it at once: a prompt's, but not room that a generation or a long chat may never need.
+        var host = new ShapeHost(new KvIdentity("", "", "", ""), new KvLayout(1, 1, 8, DType.Float32));
+        using KvCache prompt = new(host), generated = new(host);
+        Append(prompt, 512, rest: 1500, likely: 1024);
+        Append(prompt, 1500, rest: 0, likely: 1024);
+        Append(prompt, 1024, rest: 0, likely: 0);
+        Append(prompt, 20, rest: 0, likely: 100);
+        Append(generated, 20, rest: 0, likely: 100);
+        Assert.Equal([(3036, true), (3036, false), (120, false)], host.Buffers);
+
+        static void Append(KvCache cache, int count, int rest, int likely)
+        {
+            using KvAppend append = cache.BeginAppend(new int[count], new TokenOrigin[count], rest, likely);
+            append.Commit(null);
+        }
     }
 
     [Fact]

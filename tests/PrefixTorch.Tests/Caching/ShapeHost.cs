@@ -7,6 +7,9 @@ internal sealed class ShapeHost(KvIdentity identity, KvLayout layout) : IKvCache
 {
     public int MaxPositionEmbeddings { get; init; } = 4096;
 
+    /// <summary>Of each buffer that was asked for, how large it is and whether it was said to fill.</summary>
+    public List<(int Capacity, bool Fills)> Buffers { get; } = [];
+
     KvIdentity IKvCacheHost.Identity => identity;
 
     KvLayout IKvCacheHost.Layout => layout;
@@ -21,7 +24,11 @@ internal sealed class ShapeHost(KvIdentity identity, KvLayout layout) : IKvCache
 
     string? IKvCacheHost.Decode(int[] ids) => null;
 
-    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills) => new HostKvBuffer(layout, capacity, fills);
+    KvBuffer IKvCacheHost.Allocate(int capacity, bool fills)
+    {
+        Buffers.Add((capacity, fills));
+        return new HostKvBuffer(layout, capacity, fills);
+    }
 
     void IKvCacheHost.Evaluate(KvCache cache) => throw new NotSupportedException();
 }
