@@ -24,8 +24,9 @@ internal sealed unsafe class HostKvBuffer : KvBuffer
     /// <summary>A buffer whose every token is about to be written, in huge pages where there are any: entering small ones would take longer than the work.</summary>
     public static HostKvBuffer ToFill(KvLayout layout, int length)
     {
-        NativeBlock block = NativeBlock.AllocateHuge(layout.BytesPerToken * length);
-        return new HostKvBuffer(layout, length, block, HostKvPlanes.Over(block.Pointer, layout, length));
+        var buffer = new HostKvBuffer(layout, length, fills: true);
+        buffer.TryClaim(0, length);
+        return buffer;
     }
 
     /// <summary>A full buffer over memory that is there already; takes over the caller's hold on <paramref name="block"/>.</summary>

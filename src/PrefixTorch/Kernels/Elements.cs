@@ -108,7 +108,7 @@ internal unsafe struct Float16Element : IElement
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => HalfBits.Widen(index == 0 ? packed.AsUInt32() & Vector128.Create(0xffffu) : packed.AsUInt32() >>> 16);
+    public static Vector128<float> Unpack(Vector128<float> packed, [ConstantExpected] int index) => HalfBits.Widen(index == 0 ? packed.AsUInt32() << 16 : packed.AsUInt32());
 
     public static float Load(byte* from) => (float)*(Half*)from;
 

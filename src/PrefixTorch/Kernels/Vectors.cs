@@ -379,7 +379,7 @@ internal unsafe struct Vectors128 : IVectors<Vector128<float>>
     public static Vector128<float> HighHalves(Vector128<float> pairs) => (pairs.AsUInt32() & Vector128.Create(0xffff0000u)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> LoadFloat16(ushort* from) => HalfBits.Widen(Vector128.WidenLower(Vector64.Load(from).ToVector128()));
+    public static Vector128<float> LoadFloat16(ushort* from) => HalfBits.Widen(Vector128.WidenLower(Vector64.Load(from).ToVector128()) << 16);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadFloat16Scaled(ushort* from) =>
@@ -542,15 +542,11 @@ internal static class HalfBits
     /// <summary>The exponent there of what is infinite or not a number.</summary>
     public const uint Special = 0x0f800000;
 
-    public const int LastFinite = 0x7bff << 13;
-
-    /// <summary>Widens what lies in the lower half of each lane; the upper half is zero.</summary>
+    /// <summary>Widens what lies in the upper half of each lane, whatever the lower half holds.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Widen(Vector128<uint> bits)
+    public static Vector128<float> Widen(Vector128<uint> upper)
     {
-        Vector128<uint> magnitude = (bits & Vector128.Create(0x7fffu)) << 13;
-        Vector128<uint> scaled = (magnitude.AsSingle() * Vector128.Create(Rescale)).AsUInt32();
-        Vector128<uint> special = Vector128.GreaterThan(magnitude.AsInt32(), Vector128.Create(LastFinite)).AsUInt32() & Vector128.Create(0x7f800000u);
-        return (scaled | special | ((bits & Vector128.Create(0x8000u)) << 16)).AsSingle();
+        Vector128<uint> scaled = (upper.AsInt32() >> 3).AsUInt32() & Vector128.Create(InPlace), special = Vector128.Create(Special);
+        return ((scaled.AsSingle() * Vector128.Create(Rescale)).AsUInt32() | (Vector128.Equals(scaled & special, special) & Vector128.Create(0x7f800000u))).AsSingle();
     }
 }
